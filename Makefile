@@ -1,0 +1,70 @@
+# `make help` lists the targets. Everything runs in .venv, which is made on first use from
+# requirements-dev.lock (hash-pinned) and costs nothing while it is current.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.current
+WORKERS ?= 2
+UV = $$(command -v uv || echo .state/uv/bin/uv)
+# No address of a registry reaches the lock files: hashes say what is installed, the machine's settings from where.
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+  --no-emit-index-url $(UPGRADE)
+
+# Tests and tools must behave alike whatever the caller's shell says about warnings or colour.
+unexport PYTHONWARNINGS PYTHONPATH
+
+##@ Try it
+.PHONY: demo
+demo: $(STAMP)  ## DeepSeek-V3 planned, wired and kept over several nodes of a real control plane
+	@$(PY) -m e2e.demo
+
+.PHONY: demo-down
+demo-down: $(STAMP)  ## stop exactly what `make demo` started
+	@$(PY) -m e2e.demo down
+
+##@ Develop
+.PHONY: test
+test: lint binaries  ## lint, unit tests and tests against a real API server
+	@$(PY) -m pytest -q -n $(WORKERS) tests
+
+.PHONY: unit
+unit: $(STAMP)  ## only the tests that need no API server
+	@$(PY) -m pytest -q -n $(WORKERS) tests/unit
+
+.PHONY: lint
+lint: $(STAMP)  ## ruff, mypy (strict), the layers
+	@$(VENV)/bin/ruff check --quiet
+	@$(VENV)/bin/ruff format --check --quiet
+	@$(VENV)/bin/mypy --no-error-summary
+	@$(VENV)/bin/lint-imports --no-logo 2>/dev/null || $(VENV)/bin/lint-imports
+
+.PHONY: generate
+generate: $(STAMP)  ## write everything that is generated; a test fails when it is stale
+
+.PHONY: lock
+lock: $(STAMP)  ## renew both lock files from pyproject.toml (UPGRADE=--upgrade for new versions)
+	@$(COMPILE) pyproject.toml -o requirements.lock
+	@$(COMPILE) --group dev pyproject.toml -o requirements-dev.lock
+
+.PHONY: binaries
+binaries: $(STAMP)  ## build the control plane's programs into the cache, once
+
+.PHONY: clean
+clean:  ## remove the environment and caches of tools; the binaries' cache stays
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	@find operator e2e tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help:  ## this list
+	@awk 'BEGIN {FS = ":.*##"} \
+	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*##/ {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+
+$(STAMP): pyproject.toml requirements-dev.lock .ci/bootstrap
+	@.ci/bootstrap

@@ -1,0 +1,1 @@
+"""Everything that runs against a cluster: the cluster itself, scenarios and benchmarks."""

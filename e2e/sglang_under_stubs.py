@@ -1,0 +1,270 @@
+"""Runs inside a child interpreter: SGLang's own argument parser and validation, without its dependencies.
+
+``python sglang_under_stubs.py SOURCE`` reads a JSON object from standard input, ``{"model": {…}, "commands": [{"argv":
+[…], "vendor": "nvidia"}]}``, and writes one outcome for each command to standard output: ``{"error": null | "…",
+"values": {…}}``. ``SOURCE`` is the directory that holds the package ``sglang`` of one release.
+
+What runs is SGLang's own code: its argument parser, the whole resolution of the arguments for the given model and
+vendor, and its final check. What cannot run without its dependencies: reading a checkpoint's config.json (``model``
+stands for it), asking the device for memory and capability (constants stand for them), and anything in kernels.
+
+Only the modules that parse and check arguments are executed; every other module of SGLang, and every package
+that is not installed (torch, transformers …), is replaced by an object that answers anything.
+
+A process of its own for each release: the releases share module names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import io
+import json
+import logging
+import sys
+import traceback
+import types
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+EXECUTED = (
+    "sglang.srt.arg_groups",
+    "sglang.srt.connector",
+    "sglang.srt.environ",
+    "sglang.srt.function_call",
+    "sglang.srt.lora.lora_registry",
+    "sglang.srt.model_executor.cuda_graph_config",
+    "sglang.srt.parser.reasoning_parser",
+    "sglang.srt.parser.reasoning_parser_names",
+    "sglang.srt.platforms",
+    "sglang.srt.runtime_context",
+    "sglang.srt.sampling.watermarking.config",
+    "sglang.srt.server_args",
+    "sglang.srt.speculative.decoupled_spec_io",
+    "sglang.srt.speculative.spec_info",
+    "sglang.srt.speculative.spec_registry",
+    "sglang.srt.utils.common",
+    "sglang.srt.utils.network",
+    "sglang.srt.utils.runai_utils",
+    "sglang.jit_kernel.kv_canary.consts",
+    "sglang.kernels.ops.kv_canary.consts",
+)
+"""Modules that run for real, with everything below them. Found by importing each release until its parser was complete."""
+
+
+class Anything:
+    """Answers every attribute, call and subscript with more of the same, and is false."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - stands for any attribute
+        if name in {"__name__", "__qualname__"}:
+            return "stub"
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Anything()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - stands for any callable
+        bare_decorator = len(args) == 1 and not kwargs and isinstance(args[0], (type, types.FunctionType))
+        return args[0] if bare_decorator else Anything()
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        """Lets a class of the source derive from a stubbed name."""
+        return ()
+
+    def __getitem__(self, key: object) -> Anything:
+        return Anything()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __add__(self, other: Any) -> Any:  # noqa: ANN401 - a list of choices with a stubbed left side
+        return other
+
+    def __neg__(self) -> Anything:
+        return self
+
+    def __or__(self, other: object) -> Anything:
+        return self
+
+    __ror__ = __or__
+
+
+class StubModule(types.ModuleType):
+    """A module whose every name is `Anything`; it claims to be a recent version."""
+
+    __version__ = "2.11.0"
+    __path__: list[str] = []  # noqa: RUF012 - a module's attribute
+
+    def __getattr__(self, name: str) -> Anything:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Anything()
+
+
+class StubLoader(importlib.abc.Loader):
+    """Makes stub modules."""
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        return StubModule(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        pass
+
+
+class MissingPackages(importlib.abc.MetaPathFinder):
+    """Comes last: what nothing else found is stubbed."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec:
+        del path, target
+        return importlib.machinery.ModuleSpec(fullname, StubLoader(), is_package=True)
+
+
+class SourcesOfSGLang(importlib.abc.MetaPathFinder):
+    """Comes first: the modules in `EXECUTED` from the release's source, the rest of SGLang as stubs."""
+
+    def __init__(self, source: Path) -> None:
+        self.source = source
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        del path, target
+        if fullname.partition(".")[0] != "sglang":
+            return None
+        place = self.source.joinpath(*fullname.split("."))
+        if any(fullname == name or fullname.startswith(f"{name}.") for name in EXECUTED):
+            if (module := place.with_name(f"{place.name}.py")).is_file():
+                return importlib.util.spec_from_file_location(fullname, module)
+            if (package := place / "__init__.py").is_file():
+                return importlib.util.spec_from_file_location(
+                    fullname, package, submodule_search_locations=[str(place)]
+                )
+        return importlib.machinery.ModuleSpec(fullname, StubLoader(), is_package=True)
+
+
+MEMORY_MIB = {"nvidia": 81_559, "amd": 196_592, "ascend": 65_536}
+"""What stands for the device's own answer: an H100, a MI300X and a 910B with 64 GiB."""
+PROBES = ("is_cuda", "is_hip", "is_npu", "is_xpu", "is_cpu", "is_hpu", "is_musa", "is_mps")
+PROBE_OF_VENDOR = {"nvidia": "is_cuda", "amd": "is_hip", "ascend": "is_npu"}
+
+
+class ModelConfig(types.SimpleNamespace):
+    """Stands for SGLang's view of a checkpoint; what is not given is absent."""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - stands for any attribute
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return False if name.startswith(("is_", "has_")) else None
+
+
+def model_config(config: dict[str, Any]) -> ModelConfig:
+    """What SGLang would make of a config.json with these keys."""
+    hugging_face = types.SimpleNamespace(**config)
+    return ModelConfig(
+        hf_config=hugging_face,
+        hf_text_config=hugging_face,
+        context_len=config["max_position_embeddings"],
+        num_attention_heads=config["num_attention_heads"],
+        num_hidden_layers=config["num_hidden_layers"],
+        quantization=config.get("quantization_config", {}).get("quant_method"),
+        is_generation=True,
+        head_dim=config["qk_nope_head_dim"] + config["qk_rope_head_dim"],
+        v_head_dim=config["v_head_dim"],
+        model_path="/models",
+    )
+
+
+def pretend(vendor: str, *, modules: Sequence[types.ModuleType]) -> None:
+    """Answers the questions that SGLang asks the machine about its accelerator."""
+    for module in modules:
+        for probe in PROBES:
+            if hasattr(module, probe):
+                setattr(module, probe, lambda answer=probe == PROBE_OF_VENDOR[vendor]: answer)
+        if hasattr(module, "get_device_memory_capacity"):
+            module.get_device_memory_capacity = lambda *_: MEMORY_MIB[vendor]  # type: ignore[attr-defined] # replaced on purpose
+
+
+def resolve(server: Any, arguments: argparse.Namespace, config: ModelConfig) -> None:  # noqa: ANN401 - SGLang's module
+    """Runs SGLang's own resolution and check; raises what SGLang raises."""
+    if hasattr(server.ServerArgs, "resolve_once"):
+        record = server.ServerArgs.from_cli_args(arguments)
+        record._model_config = config
+        record.resolve_once()
+        importlib.import_module("sglang.srt.arg_groups.validation_hook").check_server_args(record)
+        return
+    # Older releases resolve while the record is made, and ask it for this attribute.
+    server.ServerArgs.model_config = config
+    server.ServerArgs.from_cli_args(arguments).check_server_args()
+
+
+def judge(server: Any, parser: argparse.ArgumentParser, command: dict[str, Any], config: ModelConfig) -> dict[str, Any]:  # noqa: ANN401 - SGLang's module
+    """The outcome of one command."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(complaint):
+            arguments = parser.parse_args(command["argv"])
+    except SystemExit:
+        return {"error": complaint.getvalue().strip().splitlines()[-1], "values": {}}
+    values = {key: value for key, value in vars(arguments).items() if isinstance(value, (str, int, float, list, type(None)))}
+    pretend(command["vendor"], modules=[server, importlib.import_module("sglang.srt.utils.common")])
+    try:
+        with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(complaint):
+            resolve(server, arguments, config)
+    except Exception as error:  # noqa: BLE001 - SGLang refuses with asserts and with every kind of exception
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        return {"error": f"{type(error).__name__}: {error} ({Path(where.filename).name}: {where.line})", "values": values}
+    return {"error": None, "values": values}
+
+
+def flags(parser: argparse.ArgumentParser) -> dict[str, dict[str, Any]]:
+    """Every flag by its canonical spelling: aliases, how many values it takes, and its choices."""
+    found: dict[str, dict[str, Any]] = {}
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public list
+        if action.dest == "help" or not action.option_strings:
+            continue
+        name, *aliases = action.option_strings
+        values = "1" if action.nargs is None else str(action.nargs)
+        entry = {"aliases": aliases, "values": values, "choices": sorted(map(str, action.choices or ()))}
+        found[name] = {key: value for key, value in entry.items() if value}
+    return dict(sorted(found.items()))
+
+
+def main() -> None:
+    """Parses and checks every command given on standard input."""
+    warnings.simplefilter("ignore")
+    sys.meta_path.insert(0, SourcesOfSGLang(Path(sys.argv[1])))
+    sys.meta_path.append(MissingPackages())
+    request = json.load(sys.stdin)
+    # An answer where a stub's would be taken for a version or a path.
+    torch = importlib.import_module("torch")
+    torch.version = types.SimpleNamespace(cuda="12.9", hip=None)  # type: ignore[attr-defined] # a stub module
+    checkpoints = importlib.import_module("sglang.srt.utils.hf_transformers_utils")
+    checkpoints.resolve_hf_gguf_reference = lambda *_, **__: None  # type: ignore[attr-defined] # a stub module
+    server = importlib.import_module("sglang.srt.server_args")
+    parser = argparse.ArgumentParser(prog="sglang")
+    server.ServerArgs.add_cli_args(parser)
+    logging.disable(logging.CRITICAL)
+    answer = {
+        "flags": flags(parser),
+        "outcomes": [judge(server, parser, command, model_config(request["model"])) for command in request["commands"]],
+    }
+    json.dump(answer, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The custom resource: its models, names, conditions and the CRD made from them."""

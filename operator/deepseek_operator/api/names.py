@@ -1,0 +1,77 @@
+"""Group, kind, labels, annotations and the names of children: everything that is expensive to rename.
+
+The layout of names is docs/architecture.md, "Objects". A custom resource ``x`` owns
+groups ``x-g0 … x-g63``; CEL on ``metadata.name`` keeps ``x`` itself from looking like a group.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+GROUP: Final = "serving.deepseek-operator.io"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "DeepSeekDeployment"
+PLURAL: Final = "deepseekdeployments"
+SHORT_NAME: Final = "dsd"
+
+FIELD_MANAGER: Final = "deepseek-operator"
+
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "deepseek-operator"
+DEPLOYMENT_LABEL: Final = f"{GROUP}/deployment"
+"""Name of the owning DeepSeekDeployment; on every child."""
+UID_LABEL: Final = f"{GROUP}/uid"
+"""UID of the owning DeepSeekDeployment; on every child and every pod."""
+GROUP_LABEL: Final = f"{GROUP}/group"
+"""Index of the group, decimal; on a group's objects and pods."""
+INCARNATION_LABEL: Final = f"{GROUP}/incarnation"
+"""Counter of the group's starts; on the pod template and its pods."""
+REVISION_LABEL: Final = f"{GROUP}/revision"
+"""Hash of the revision; on the pod template, its pods and the ControllerRevision."""
+REVISION_OF_LABEL: Final = f"{GROUP}/revision-of"
+"""UID of the owner; only on our ControllerRevisions, apart from any pod selector."""
+
+DESIRED_HASH_ANNOTATION: Final = f"{GROUP}/desired-hash"
+TEMPLATE_HASH_ANNOTATION: Final = f"{GROUP}/template-hash"
+"""On a group's StatefulSet: the hash of the stored pod template that it runs."""
+IMMUTABLE_HASH_ANNOTATION: Final = f"{GROUP}/immutable-hash"
+"""On a group's StatefulSet: the hash of the fields that only delete-and-create can change."""
+
+POD_INDEX_LABEL: Final = "apps.kubernetes.io/pod-index"
+LEADER_INDEX: Final = "0"
+
+ENGINE_CONTAINER: Final = "engine"
+FETCH_CONTAINER: Final = "fetch-weights"
+
+API_PORT: Final = 8000
+"""The port of the API Service and of the engine's HTTP server, whatever the engine."""
+
+MAX_NAME_LENGTH: Final = 40
+MAX_REPLICAS: Final = 64
+
+
+def group_name(deployment: str, index: int) -> str:
+    """The name of a group's StatefulSet, headless Service, NetworkPolicy and PodDisruptionBudget."""
+    return f"{deployment}-g{index}"
+
+
+def keys_name(deployment: str) -> str:
+    """The name of the Secret with the generated API key and admin key."""
+    return f"{deployment}-keys"
+
+
+def revision_name(deployment: str, revision: str) -> str:
+    """The name of the ControllerRevision that stores a revision's plan and pod template."""
+    return f"{deployment}-{revision}"
+
+
+def pod_name(deployment: str, index: int, rank: int) -> str:
+    """The name of one rank's pod; it is the pod's host name too."""
+    return f"{group_name(deployment, index)}-{rank}"
+
+
+def leader_address(deployment: str, index: int, namespace: str, *, cluster_domain: str) -> str:
+    """The DNS name of a group's rank 0: it resolves to the pod's own IP, never to a Service's."""
+    group = group_name(deployment, index)
+    return f"{group}-0.{group}.{namespace}.svc.{cluster_domain}"

@@ -1,0 +1,285 @@
+"""The ``DeepSeekDeployment`` spec: what a user may write, field by field.
+
+Only fields whose behaviour exists are here; each one changes what is planned, rendered or decided, or is
+refused (``tests/unit/test_every_field_matters.py`` mutates every leaf of the schema). Floats and unbounded
+strings or lists are absent on purpose: they break server-side apply, CEL cost estimates, or both.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from deepseek_operator.api.base import Model
+from deepseek_operator.api.names import MAX_REPLICAS
+
+Word = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+LabelValue = Annotated[
+    str, StringConstraints(max_length=63, pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")
+]
+LabelKey = Annotated[
+    str,
+    StringConstraints(
+        min_length=1,
+        max_length=317,
+        pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$",
+    ),
+]
+ObjectName = Annotated[
+    str, StringConstraints(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+]
+Quantity = Annotated[
+    str, StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?|Ki)?$")
+]
+
+Precision = Literal["auto", "fp8", "bf16"]
+KVCachePrecision = Literal["auto", "bf16", "fp8"]
+EngineName = Literal["sglang"]
+Vendor = Literal["nvidia", "amd", "ascend"]
+FabricMode = Literal["pod", "host"]
+
+
+class Context(Model):
+    """How long and how many requests the engine must be able to hold."""
+
+    max_length: Annotated[int, Field(ge=1024, le=1_048_576)] | None = None
+    """Longest context in tokens. The plan is refused when the KV cache cannot hold it. Default: as long as memory allows, at most the model's own limit."""
+    max_running_requests: Annotated[int, Field(ge=1, le=8192)] | None = None
+    """Most requests decoded at once by a group. Default: the engine's, by memory."""
+    kv_cache_precision: KVCachePrecision = "auto"
+    """Precision of the KV cache. auto keeps the engine's default for the weights."""
+
+
+class EnvVar(Model):
+    """One environment variable of the engine container."""
+
+    name: Annotated[str, StringConstraints(max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    """Name. Variables the operator owns (rendezvous, ranks, interfaces) are refused."""
+    value: Annotated[str, StringConstraints(max_length=4096)] = ""
+    """Literal value, taken as it is: no expansion."""
+
+
+class EngineFeatures(Model):
+    """Optional abilities of the engine; each is checked against the plan."""
+
+    mtp: bool = False
+    """Speculative decoding with the model's own multi-token-prediction layer."""
+    torch_compile: bool = False
+    """torch.compile of the decode path; for small batches."""
+
+
+class Engine(Model):
+    """The inference engine, its version and its image."""
+
+    name: EngineName = "sglang"
+    """Inference engine."""
+    version: Annotated[str, StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[0-9A-Za-z]+)*$")] | None = None
+    """Engine version out of the catalogue. Default: the catalogue's for the vendor and architecture."""
+    image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
+    """Image to run instead of the catalogue's. Command lines stay those of `version`."""
+    image_pull_secrets: Annotated[list[ObjectName], Field(max_length=8)] = []
+    """Names of Secrets for pulling the image."""
+    args: Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=1024)]], Field(max_length=64)] = []
+    """Further engine arguments, added last. Arguments that the operator owns are refused, unknown ones too."""
+    env: Annotated[list[EnvVar], Field(max_length=64)] = []
+    """Further environment variables of the engine container."""
+    features: EngineFeatures = EngineFeatures()
+    """Optional abilities."""
+
+
+class Hardware(Model):
+    """Narrows the choice of nodes; never needed."""
+
+    vendor: Vendor | None = None
+    """Accelerator vendor."""
+    product: Word | None = None
+    """Accelerator product, as the catalogue or the node label spells it, e.g. NVIDIA-H100-80GB-HBM3 or H100."""
+    node_selector: Annotated[dict[LabelKey, LabelValue], Field(max_length=16)] = {}
+    """Labels that the nodes must carry; also rendered into the pods."""
+    accelerators_per_node: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Accelerators to use on each node. Default: all of them when a group spans nodes."""
+
+
+class Parallelism(Model):
+    """The split of the model. What is not set is completed; what is set is checked, never overruled."""
+
+    nodes: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Nodes of one group."""
+    tensor: Annotated[int, Field(ge=1, le=512)] | None = None
+    """Tensor-parallel size."""
+    pipeline: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Pipeline-parallel size."""
+    attention_data: Annotated[int, Field(ge=1, le=512)] | None = None
+    """Data-parallel size of attention, inside the tensor-parallel size."""
+    expert: Annotated[int, Field(ge=1, le=512)] | None = None
+    """Expert-parallel size, inside the tensor-parallel size."""
+
+
+class RDMA(Model):
+    """The RDMA device resource of the nodes."""
+
+    resource: Annotated[str, StringConstraints(max_length=317, pattern=r"^[a-z0-9.-]+/[A-Za-z0-9_.-]+$")] | None = None
+    """Resource to request, e.g. rdma/hca. Default: what the nodes advertise."""
+    count: Annotated[int, Field(ge=1, le=64)] | None = None
+    """How many of it each pod requests. Default: 1 for shared resources, all of the node's otherwise."""
+
+
+class Fabric(Model):
+    """What carries the traffic between ranks."""
+
+    mode: FabricMode = "pod"
+    """pod: the pod network (with RDMA devices where nodes advertise them). host: the node's network; must be allowed by the operator's configuration."""
+    interface: Annotated[str, StringConstraints(max_length=15, pattern=r"^[A-Za-z0-9_.:-]+$")] | None = None
+    """Network interface for rendezvous and sockets. Default: the one that holds the pod's IP."""
+    rdma: RDMA = RDMA()
+    """RDMA devices."""
+
+
+class SecretKey(Model):
+    """A key of a Secret in the same namespace."""
+
+    name: ObjectName
+    """Name of the Secret."""
+    key: Annotated[str, StringConstraints(max_length=253, pattern=r"^[-._A-Za-z0-9]+$")] = "token"
+    """Key in the Secret."""
+
+
+class Weights(Model):
+    """Where the weights come from and where they are kept."""
+
+    source: Annotated[str, StringConstraints(max_length=512, pattern=r"^(hf://|pvc://|path:///).+$")] | None = None
+    """hf://org/name, pvc://claim/path, or path:///dir in a volume of podTemplate. Default: the model's own repository for the precision."""
+    cache: Literal["auto", "node", "perRank"] = "auto"
+    """Where fetched weights are kept. node: the directory that the operator's configuration names; perRank: a claim for each rank from the default StorageClass."""
+    token_secret: SecretKey | None = None
+    """Hub token; reaches only the init container that fetches."""
+
+
+class KeysSecret(Model):
+    """Access keys of the API."""
+
+    mode: Literal["generate", "none", "secret"] = "generate"
+    """generate: a Secret `<name>-keys` is made once. none: the API is open to whom the network policy lets in. secret: use `secretName`."""
+    secret_name: ObjectName | None = None
+    """Secret with the keys `api-key` and `admin-key`; only with mode secret."""
+
+
+class Peer(Model):
+    """Pods that may call the API."""
+
+    namespace_labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=8)] = {}
+    """Labels of namespaces; empty: this namespace."""
+    pod_labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=8)] = {}
+    """Labels of pods; empty: all pods of the namespaces."""
+
+
+class Access(Model):
+    """Who may call the API, and with which keys. Changing it never restarts a group, keys excepted."""
+
+    keys: KeysSecret = KeysSecret()
+    """API keys."""
+    sources: Annotated[list[Peer], Field(max_length=16, alias="from")] = []
+    """Peers that may reach the API port. Default: the same namespace."""
+
+
+class Toleration(Model):
+    """A toleration of the pods; the accelerator's own taint is tolerated without asking."""
+
+    key: LabelKey | None = None
+    """Taint key; empty with operator Exists tolerates everything."""
+    operator: Literal["Exists", "Equal"] = "Equal"
+    """Exists or Equal."""
+    value: LabelValue | None = None
+    """Taint value, with Equal."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Taint effect; empty matches all."""
+
+
+class Scheduling(Model):
+    """How the pods are scheduled."""
+
+    tolerations: Annotated[list[Toleration], Field(max_length=32)] = []
+    """Further tolerations; nodes with other taints are not planned on."""
+    priority_class_name: ObjectName | None = None
+    """PriorityClass of the pods."""
+    scheduler_name: ObjectName | None = None
+    """Scheduler of the pods."""
+
+
+class Volume(Model):
+    """A volume of the pods. Exactly one source."""
+
+    name: Annotated[str, StringConstraints(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+    """Name."""
+    persistent_volume_claim: ObjectName | None = None
+    """An existing claim, ReadWriteMany or ReadOnlyMany where a group spans nodes."""
+    config_map: ObjectName | None = None
+    """A ConfigMap."""
+    secret: ObjectName | None = None
+    """A Secret."""
+    host_path: Annotated[str, StringConstraints(max_length=4096, pattern=r"^/.*$")] | None = None
+    """A directory of the node; must be allowed by the operator's configuration."""
+
+
+class VolumeMount(Model):
+    """Where a volume appears in the engine container."""
+
+    name: Annotated[str, StringConstraints(max_length=63)]
+    """Name of a volume of podTemplate."""
+    mount_path: Annotated[str, StringConstraints(max_length=4096, pattern=r"^/[^:]*$")]
+    """Directory in the container."""
+    read_only: bool = True
+    """Mount read-only."""
+
+
+class PodTemplate(Model):
+    """Additions to the pods, out of a closed list."""
+
+    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=32)] = {}
+    """Further labels. The operator's own are refused."""
+    annotations: Annotated[dict[LabelKey, Annotated[str, StringConstraints(max_length=4096)]], Field(max_length=32)] = {}
+    """Further annotations. The operator's own are refused."""
+    volumes: Annotated[list[Volume], Field(max_length=16)] = []
+    """Further volumes."""
+    volume_mounts: Annotated[list[VolumeMount], Field(max_length=16)] = []
+    """Mounts of those volumes in the engine container."""
+
+
+class Spec(Model):
+    """What to serve. Only `model` is needed."""
+
+    model: Annotated[str, StringConstraints(min_length=1, max_length=253)]
+    """A model of the catalogue: its id or its Hugging Face repository, e.g. deepseek-ai/DeepSeek-V3-0324."""
+    revision: Annotated[str, StringConstraints(max_length=64, pattern=r"^[A-Za-z0-9._-]+$")] | None = None
+    """Revision of the repository: a commit, branch or tag."""
+    served_name: Annotated[str, StringConstraints(max_length=253, pattern=r"^[!-9;-~]+$")] | None = None
+    """Model name in the API. Default: the repository's name."""
+    trust_remote_code: bool = False
+    """Lets the engine run code that comes with the weights."""
+    precision: Precision = "auto"
+    """Precision of the weights. auto: the one the accelerators run natively."""
+    context: Context = Context()
+    """Context length and concurrency."""
+    engine: Engine = Engine()
+    """Inference engine."""
+    hardware: Hardware = Hardware()
+    """Narrows the choice of nodes."""
+    parallelism: Parallelism = Parallelism()
+    """The split of the model."""
+    fabric: Fabric = Fabric()
+    """Traffic between ranks."""
+    weights: Weights = Weights()
+    """Weights."""
+    replicas: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] = 1
+    """Number of groups; each serves the whole model."""
+    suspend: bool = False
+    """Frees the accelerators and keeps the configuration."""
+    restarted_at: Annotated[str, StringConstraints(max_length=64, pattern=r"^[0-9TZ:.+-]+$")] | None = None
+    """Any new value (a time stamp) restarts the groups, one at a time."""
+    access: Access = Access()
+    """Who may call the API."""
+    scheduling: Scheduling = Scheduling()
+    """How the pods are scheduled."""
+    pod_template: PodTemplate = PodTemplate()
+    """Additions to the pods."""

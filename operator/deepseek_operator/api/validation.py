@@ -1,0 +1,373 @@
+"""What can never work, whatever the cluster: the rules between fields of a ``DeepSeekDeployment``.
+
+Each rule is written twice, side by side: in CEL, so that ``kubectl apply`` is refused by the API server
+without a webhook, and in Python, so that ``plan`` and ``render`` refuse the same without a cluster, in the
+same words. ``tests/api/test_crd.py`` holds each pair to the same verdict. What depends on the catalogue or
+on the nodes is not here but in the plan.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from deepseek_operator.api.names import MAX_NAME_LENGTH
+from deepseek_operator.api.problems import Problem
+
+if TYPE_CHECKING:
+    from deepseek_operator.api.base import Model
+    from deepseek_operator.api.resource import (
+        KeysSecret,
+        Parallelism,
+        PodTemplate,
+        Spec,
+        Toleration,
+        Volume,
+        VolumeMount,
+        Weights,
+    )
+
+CELReason = Literal["FieldValueInvalid", "FieldValueRequired", "FieldValueForbidden", "FieldValueDuplicate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule: it sits on the schema node ``path`` (``[]``: each item) and blames ``field`` below it.
+
+    ``reason`` is the CamelCase reason of the Problem, ``cel_reason`` the API server's own, coarser one.
+    ``holds`` takes the value at ``path``: a model, or the object's name for rules on the root.
+    """
+
+    path: str
+    field: str
+    cel: str
+    holds: Callable[[Any], bool]
+    reason: str
+    message: str
+    cel_reason: CELReason = "FieldValueInvalid"
+
+    def entry(self) -> dict[str, str]:
+        """The rule as an item of ``x-kubernetes-validations``."""
+        return {
+            "rule": self.cel,
+            "message": self.message,
+            "reason": self.cel_reason,
+            **({"fieldPath": f".{self.field}"} if self.field else {}),
+        }
+
+
+LIST_KEYS: Final[Mapping[str, str]] = {
+    "spec.engine.env": "name",
+    "spec.podTemplate.volumes": "name",
+    "spec.podTemplate.volumeMounts": "mountPath",
+    "status.conditions": "type",
+    "status.groups": "index",
+}
+"""Lists whose items are told apart by one field: two items with the same value are refused."""
+
+SETS: Final = ("spec.engine.imagePullSecrets",)
+"""Lists of plain values in which each value stands once."""
+
+_DNS_LABEL: Final = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
+_GROUP_SUFFIX: Final = "-g[0-9]+$"
+_HUB: Final = "^hf://[A-Za-z0-9][-A-Za-z0-9._]*/[A-Za-z0-9][-A-Za-z0-9._]*$"
+_CLAIM: Final = "^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/.+$"
+_PATH: Final = "^path:///[^/].*$"
+
+
+def _name_rules() -> Iterator[Rule]:
+    def rule(cel: str, holds: Callable[[str], bool], reason: str, message: str) -> Rule:
+        return Rule(path="", field="metadata.name", cel=cel, holds=holds, reason=reason, message=message)
+
+    yield rule(
+        f"size(self.metadata.name) <= {MAX_NAME_LENGTH}",
+        lambda name: len(name) <= MAX_NAME_LENGTH,
+        "NameTooLong",
+        f"metadata.name must have at most {MAX_NAME_LENGTH} characters: the names of pods and their DNS "
+        "records are made from it; choose a shorter name",
+    )
+    yield rule(
+        f"self.metadata.name.matches('{_DNS_LABEL}')",
+        lambda name: re.fullmatch(_DNS_LABEL, name) is not None,
+        "NameNotDNSLabel",
+        "metadata.name must be a DNS label (RFC 1035): it is a Service's name too; use lower-case letters, "
+        "digits and '-', with a letter first and no '-' last",
+    )
+    yield rule(
+        f"!self.metadata.name.matches('{_GROUP_SUFFIX}')",
+        lambda name: re.search(_GROUP_SUFFIX, name) is None,
+        "NameLooksLikeGroup",
+        "metadata.name must not end in -g<number>: x-g0 is the first group of a deployment x; "
+        "choose another ending",
+    )
+
+
+def _parallelism_rules() -> Iterator[Rule]:
+    path = "spec.parallelism"
+    yield Rule(
+        path=path,
+        field="attentionData",
+        cel="!has(self.tensor) || !has(self.attentionData) || self.tensor % self.attentionData == 0",
+        holds=_attention_divides_tensor,
+        reason="AttentionDataNotDivisor",
+        message="attentionData must divide tensor: attention is replicated inside the tensor-parallel "
+        "group; set attentionData to a divisor of tensor, or leave one of them out",
+    )
+    yield Rule(
+        path=path,
+        field="expert",
+        cel="!has(self.tensor) || !has(self.expert) || self.expert <= self.tensor",
+        holds=lambda p: p.tensor is None or p.expert is None or p.expert <= p.tensor,
+        reason="ExpertBeyondTensor",
+        message="expert must not exceed tensor: experts are spread over the tensor-parallel group; "
+        "lower expert, or leave one of them out",
+    )
+    yield Rule(
+        path=path,
+        field="nodes",
+        cel="!has(self.nodes) || !has(self.tensor) || !has(self.pipeline) "
+        "|| self.tensor * self.pipeline % self.nodes == 0",
+        holds=_ranks_spread_evenly,
+        reason="NodesNotDivisor",
+        message="nodes must divide tensor x pipeline: every node runs the same number of accelerators; "
+        "change one of the three, or leave nodes out",
+    )
+
+
+def _attention_divides_tensor(split: Parallelism) -> bool:
+    return split.tensor is None or split.attention_data is None or split.tensor % split.attention_data == 0
+
+
+def _ranks_spread_evenly(split: Parallelism) -> bool:
+    if split.nodes is None or split.tensor is None or split.pipeline is None:
+        return True
+    return split.tensor * split.pipeline % split.nodes == 0
+
+
+def _weights_rules() -> Iterator[Rule]:
+    path = "spec.weights"
+    yield Rule(
+        path=path,
+        field="source",
+        cel="!has(self.source) || "
+        + " || ".join(f"self.source.matches('{pattern}')" for pattern in (_HUB, _CLAIM, _PATH)),
+        holds=lambda w: w.source is None or any(re.fullmatch(p, w.source) for p in (_HUB, _CLAIM, _PATH)),
+        reason="SourceUnknown",
+        message="source is none of the known forms; write hf://org/name (a hub repository), pvc://claim/path "
+        "(a directory of a claim) or path:///dir (a directory of a volume in spec.podTemplate)",
+    )
+    yield Rule(
+        path=path,
+        field="source",
+        cel="!has(self.source) || !('..' in self.source.split('/'))",
+        holds=lambda w: w.source is None or ".." not in w.source.split("/"),
+        reason="SourceLeavesVolume",
+        message="source must not contain '..': it would leave the volume; write the directory in full",
+    )
+    yield Rule(
+        path=path,
+        field="tokenSecret",
+        cel="!has(self.tokenSecret) || !has(self.source) || self.source.startsWith('hf://')",
+        holds=lambda w: w.token_secret is None or _from_hub(w),
+        reason="TokenWithoutHub",
+        message="tokenSecret is only read for a source on the hub; remove it, or use an hf:// source",
+        cel_reason="FieldValueForbidden",
+    )
+    yield Rule(
+        path=path,
+        field="cache",
+        cel="!has(self.cache) || self.cache == 'auto' || !has(self.source) || self.source.startsWith('hf://')",
+        holds=lambda w: w.cache == "auto" or _from_hub(w),
+        reason="CacheWithoutHub",
+        message="cache only applies to fetched weights: a claim or a mounted directory is used where it is; "
+        "remove cache, or use an hf:// source",
+        cel_reason="FieldValueForbidden",
+    )
+    yield Rule(
+        path="spec",
+        field="weights.source",
+        cel="!has(self.weights) || !has(self.weights.source) || !self.weights.source.startsWith('path://') "
+        "|| (has(self.podTemplate) && has(self.podTemplate.volumeMounts) "
+        "&& self.podTemplate.volumeMounts.exists(mount, (self.weights.source.substring(7) + '/')"
+        ".startsWith(mount.mountPath.endsWith('/') ? mount.mountPath : mount.mountPath + '/')))",
+        holds=_path_is_mounted,
+        reason="SourceNotMounted",
+        message="weights.source names a directory that no volume provides: weights are never kept in a "
+        "container's own layer; mount a volume there with podTemplate.volumes and podTemplate.volumeMounts",
+    )
+
+
+def _from_hub(weights: Weights) -> bool:
+    return weights.source is None or weights.source.startswith("hf://")
+
+
+def _path_is_mounted(spec: Spec) -> bool:
+    source = spec.weights.source
+    if source is None or not source.startswith("path://"):
+        return True
+    directory = source.removeprefix("path://") + "/"
+    mounts = (mount.mount_path.rstrip("/") + "/" for mount in spec.pod_template.volume_mounts)
+    return any(directory.startswith(mount) for mount in mounts)
+
+
+def _keys_rules() -> Iterator[Rule]:
+    def needs_name(keys: KeysSecret) -> bool:
+        return keys.mode != "secret" or keys.secret_name is not None
+
+    def may_have_name(keys: KeysSecret) -> bool:
+        return keys.mode == "secret" or keys.secret_name is None
+
+    yield Rule(
+        path="spec.access.keys",
+        field="secretName",
+        cel="!has(self.mode) || self.mode != 'secret' || has(self.secretName)",
+        holds=needs_name,
+        reason="SecretNameMissing",
+        message="secretName is missing: mode secret reads your own Secret; set secretName, "
+        "or use mode generate",
+        cel_reason="FieldValueRequired",
+    )
+    yield Rule(
+        path="spec.access.keys",
+        field="secretName",
+        cel="!has(self.secretName) || (has(self.mode) && self.mode == 'secret')",
+        holds=may_have_name,
+        reason="SecretNameUnused",
+        message="secretName is only read with mode secret; set mode to secret, or remove secretName",
+        cel_reason="FieldValueForbidden",
+    )
+
+
+def _toleration_rules() -> Iterator[Rule]:
+    def exists_has_no_value(toleration: Toleration) -> bool:
+        return toleration.operator != "Exists" or not toleration.value
+
+    def equal_has_key(toleration: Toleration) -> bool:
+        return toleration.operator == "Exists" or toleration.key is not None
+
+    path = "spec.scheduling.tolerations[]"
+    yield Rule(
+        path=path,
+        field="value",
+        cel="!has(self.operator) || self.operator != 'Exists' || !has(self.value) || self.value == ''",
+        holds=exists_has_no_value,
+        reason="TolerationValueUnused",
+        message="value has no meaning with operator Exists; remove value, or use operator Equal",
+        cel_reason="FieldValueForbidden",
+    )
+    yield Rule(
+        path=path,
+        field="key",
+        cel="has(self.key) || (has(self.operator) && self.operator == 'Exists')",
+        holds=equal_has_key,
+        reason="TolerationKeyMissing",
+        message="key is missing: operator Equal compares one taint; set key, "
+        "or use operator Exists for all taints",
+        cel_reason="FieldValueRequired",
+    )
+
+
+def _volume_rules() -> Iterator[Rule]:
+    def has_one_source(volume: Volume) -> bool:
+        sources = (volume.persistent_volume_claim, volume.config_map, volume.secret, volume.host_path)
+        return sum(source is not None for source in sources) == 1
+
+    def mounts_are_volumes(template: PodTemplate) -> bool:
+        names = {volume.name for volume in template.volumes}
+        return all(mount.name in names for mount in template.volume_mounts)
+
+    yield Rule(
+        path="spec.podTemplate.volumes[]",
+        field="",
+        cel="[has(self.persistentVolumeClaim), has(self.configMap), has(self.secret), has(self.hostPath)]"
+        ".filter(set, set).size() == 1",
+        holds=has_one_source,
+        reason="VolumeSourceNotOne",
+        message="a volume has exactly one source; set one of persistentVolumeClaim, configMap, secret "
+        "and hostPath",
+    )
+    yield Rule(
+        path="spec.podTemplate",
+        field="volumeMounts",
+        cel="!has(self.volumeMounts) || self.volumeMounts.all(mount, "
+        "has(self.volumes) && self.volumes.exists(volume, volume.name == mount.name))",
+        holds=mounts_are_volumes,
+        reason="VolumeUnknown",
+        message="volumeMounts names a volume that podTemplate.volumes does not have; add the volume, "
+        "or correct the name",
+    )
+    yield Rule(
+        path="spec.podTemplate.volumeMounts[]",
+        field="mountPath",
+        cel="!('..' in self.mountPath.split('/'))",
+        holds=_stays_in_container,
+        reason="MountPathClimbs",
+        message="mountPath must not contain '..': the kubelet refuses it; write the directory in full",
+    )
+
+
+def _stays_in_container(mount: VolumeMount) -> bool:
+    return ".." not in mount.mount_path.split("/")
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    *_name_rules(),
+    *_parallelism_rules(),
+    *_weights_rules(),
+    *_keys_rules(),
+    *_toleration_rules(),
+    *_volume_rules(),
+)
+
+
+def problems(*, name: str, spec: Spec) -> tuple[Problem, ...]:
+    """What the API server would refuse of an object that the models accept; empty when nothing."""
+    found = [
+        Problem(
+            field=".".join(part for part in (place, rule.field) if part),
+            reason=rule.reason,
+            message=rule.message,
+        )
+        for rule in RULES
+        for place, value in (_values(rule.path, spec) if rule.path else (("", name),))
+        if not rule.holds(value)
+    ]
+    return (*found, *_repeated(spec))
+
+
+def _repeated(spec: Spec) -> Iterator[Problem]:
+    """Values that stand twice in a list where each may stand once."""
+    keys = [*LIST_KEYS.items(), *((path, None) for path in SETS)]
+    for path, key in keys:
+        if not path.startswith("spec."):
+            continue
+        seen = set()
+        for place, item in _values(f"{path}[]", spec):
+            value = item if key is None else _child(item, key)
+            if value in seen:
+                yield Problem(
+                    field=place if key is None else f"{place}.{key}",
+                    reason="Duplicate",
+                    message=f"{value!r} stands there twice; remove one of the two",
+                )
+            seen.add(value)
+
+
+def _values(path: str, spec: Spec) -> list[tuple[str, Any]]:
+    """The values under a path that begins with ``spec``, each with its place (``…tolerations[1]``)."""
+    values: list[tuple[str, Any]] = [("spec", spec)]
+    for name in path.split(".")[1:]:
+        field = name.removesuffix("[]")
+        values = [(f"{place}.{field}", _child(value, field)) for place, value in values]
+        if name.endswith("[]"):
+            values = [
+                (f"{place}[{index}]", item) for place, items in values for index, item in enumerate(items)
+            ]
+    return values
+
+
+def _child(model: Model, alias: str) -> Any:  # noqa: ANN401 - any field's value
+    names = {info.alias: name for name, info in type(model).model_fields.items()}
+    return getattr(model, names[alias])

@@ -1,0 +1,1 @@
+"""The command line: what ``deepseek-operator`` does without, beside and as the operator."""

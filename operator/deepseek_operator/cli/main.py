@@ -1,0 +1,44 @@
+"""The executable ``deepseek-operator``, and the part of it that users reach as ``kubectl deepseek``."""
+
+from __future__ import annotations
+
+import typer
+
+from deepseek_operator.cli.crd import crd
+from deepseek_operator.cli.fit import fit
+from deepseek_operator.cli.plan import plan
+from deepseek_operator.cli.render import render
+from deepseek_operator.cli.run import run
+
+_EXIT_CODES = """Exit codes: 0 good, 1 unexpected failure, 2 the input is wrong, 3 nothing offered fits,
+4 the cluster cannot be reached."""
+
+
+def _program(*, about: str) -> typer.Typer:
+    program = typer.Typer(
+        help=about,
+        epilog=_EXIT_CODES,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    for command in (plan, render, fit, crd):
+        program.command()(command)
+    return program
+
+
+app = _program(about="DeepSeek-V3/R1-class models over several accelerator nodes of a Kubernetes cluster.")
+app.command()(run)
+
+plugin = _program(about="Plan, render and size DeepSeekDeployments: `kubectl deepseek`.")
+
+
+def main() -> None:
+    """Entry point of ``deepseek-operator``."""
+    app(prog_name="deepseek-operator")
+
+
+def kubectl_plugin() -> None:
+    """Entry point of ``kubectl-deepseek``."""
+    plugin(prog_name="kubectl deepseek")

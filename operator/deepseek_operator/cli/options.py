@@ -1,0 +1,47 @@
+"""Options that several commands share, so that they are spelt and described once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Output(StrEnum):
+    """How a command prints its result."""
+
+    TEXT = "text"
+    JSON = "json"
+    YAML = "yaml"
+
+
+ResourceFile = Annotated[
+    str,
+    typer.Option(
+        "--filename", "-f", metavar="FILE", help="DeepSeekDeployments, YAML or JSON; - reads stdin."
+    ),
+]
+NodesFile = Annotated[
+    str | None,
+    typer.Option(
+        "--nodes",
+        metavar="FILE",
+        help="What `kubectl get nodes -o yaml` printed. Without it the current context's nodes are read.",
+    ),
+]
+Namespace = Annotated[
+    str,
+    typer.Option("--namespace", "-n", metavar="NS", help="Namespace of objects that name none."),
+]
+ConfigFile = Annotated[
+    str | None,
+    typer.Option("--config", metavar="FILE", help="The operator's configuration, as for `run`."),
+]
+DefaultStorageClass = Annotated[
+    bool | None,
+    typer.Option(
+        "--default-storage-class/--no-default-storage-class",
+        help="Whether the cluster has a default StorageClass. With --nodes this is not known unless said.",
+    ),
+]

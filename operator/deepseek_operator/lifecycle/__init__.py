@@ -1,0 +1,1 @@
+"""Decisions about groups: pure functions from a snapshot to actions and status."""

@@ -1,0 +1,149 @@
+"""A group's entry in ``status.groups``: the only memory that decisions have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Intent = Literal["Run", "Stop", "Remove"]
+Stage = Literal[
+    "Pending",
+    "WaitingForNodes",
+    "PullingImage",
+    "FetchingWeights",
+    "Rendezvous",
+    "Loading",
+    "Warming",
+    "Serving",
+    "Draining",
+    "BackingOff",
+    "Suspended",
+    "Failed",
+]
+
+INCIDENTS_KEPT = 3
+MESSAGE_LIMIT = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A pod that belongs to a group's incarnation."""
+
+    rank: int
+    uid: str
+    node: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """Why an incarnation ended, with the evidence."""
+
+    time: str
+    """RFC 3339, UTC."""
+    reason: str
+    message: str
+    rank: int | None = None
+    pod: str = ""
+    node: str = ""
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupEntry:
+    """What was decided about a group. Times are RFC 3339, UTC; empty means never."""
+
+    index: int
+    revision: str
+    template_hash: str = ""
+    incarnation: int = 1
+    intent: Intent = "Run"
+    stage: Stage = "Pending"
+    since: str = ""
+    """When the stage began."""
+    message: str = ""
+    members: tuple[Member, ...] = ()
+    """All ranks' pods, once all exist; a different pod later means that one was lost."""
+    ready: bool = False
+    formed: bool = False
+    """This incarnation has served."""
+    restarts: int = 0
+    """Incidents in a row; back to 0 after serving stably."""
+    stable_since: str = ""
+    """When the group began to serve without a break."""
+    not_before: str = ""
+    """Earliest next start."""
+    incidents: tuple[Incident, ...] = ()
+
+
+def read_entry(data: Mapping[str, Any]) -> GroupEntry:
+    """A group's entry from ``status.groups[]``."""
+    return GroupEntry(
+        index=data["index"],
+        revision=data.get("revision", ""),
+        template_hash=data.get("templateHash", ""),
+        incarnation=data.get("incarnation", 1),
+        intent=data.get("intent", "Run"),
+        stage=data.get("stage", "Pending"),
+        since=data.get("since", ""),
+        message=data.get("message", ""),
+        members=tuple(
+            Member(rank=item["rank"], uid=item["uid"], node=item.get("node", ""))
+            for item in data.get("members", ())
+        ),
+        ready=data.get("ready", False),
+        formed=data.get("formed", False),
+        restarts=data.get("restarts", 0),
+        stable_since=data.get("stableSince", ""),
+        not_before=data.get("notBefore", ""),
+        incidents=tuple(
+            Incident(
+                time=item["time"],
+                reason=item["reason"],
+                message=item.get("message", ""),
+                rank=item.get("rank"),
+                pod=item.get("pod", ""),
+                node=item.get("node", ""),
+                exit_code=item.get("exitCode"),
+            )
+            for item in data.get("incidents", ())
+        ),
+    )
+
+
+def write_entry(entry: GroupEntry) -> dict[str, Any]:
+    """The entry as it is stored; empty values are left out, so that status stays small."""
+    data: dict[str, Any] = {
+        "index": entry.index,
+        "revision": entry.revision,
+        "templateHash": entry.template_hash,
+        "incarnation": entry.incarnation,
+        "intent": entry.intent,
+        "stage": entry.stage,
+        "since": entry.since,
+        "message": entry.message[:MESSAGE_LIMIT],
+        "members": [
+            {"rank": member.rank, "uid": member.uid, **({"node": member.node} if member.node else {})}
+            for member in entry.members
+        ],
+        "ready": entry.ready,
+        "formed": entry.formed,
+        "restarts": entry.restarts,
+        "stableSince": entry.stable_since,
+        "notBefore": entry.not_before,
+        "incidents": [_write_incident(incident) for incident in entry.incidents],
+    }
+    return {key: value for key, value in data.items() if value not in ("", [])}
+
+
+def _write_incident(incident: Incident) -> dict[str, Any]:
+    data = {
+        "time": incident.time,
+        "reason": incident.reason,
+        "message": incident.message[:MESSAGE_LIMIT],
+        "rank": incident.rank,
+        "pod": incident.pod,
+        "node": incident.node,
+        "exitCode": incident.exit_code,
+    }
+    return {key: value for key, value in data.items() if value not in ("", None)}

@@ -1,0 +1,41 @@
+"""What planning made of a spec: the input of a decision beside the snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from deepseek_operator.api.config import OperatorConfig
+from deepseek_operator.api.problems import Problem
+from deepseek_operator.api.resource import Spec
+from deepseek_operator.plan.types import Plan, Refusal
+from deepseek_operator.render.revision import RevisionContent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The current spec's revision, or why there is none.
+
+    Exactly one of three: ``content`` and ``plan`` (a revision to run), ``refusal`` (valid, but nothing
+    offered fits), ``invalid`` (the spec cannot be read).
+    """
+
+    config: OperatorConfig
+    spec: Spec | None
+    content: RevisionContent | None = None
+    plan: Plan | None = None
+    stored: bool = False
+    """The ControllerRevision with this content exists."""
+    refusal: Refusal | None = None
+    invalid: tuple[Problem, ...] = ()
+    contents: Mapping[str, RevisionContent] = field(default_factory=dict)
+    """Stored revisions that groups run, by hash."""
+    plans: Mapping[str, Plan] = field(default_factory=dict)
+    """The plans of those revisions."""
+    keys: tuple[str, str] = ("", "")
+    """Fresh random API key and admin key, used only if the Secret has to be made."""
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Everything that keeps the spec from running."""
+        return self.invalid or (self.refusal.problems if self.refusal else ())

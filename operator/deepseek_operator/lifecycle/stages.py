@@ -1,0 +1,51 @@
+"""Where a running group stands on its way to serving, from its pods alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deepseek_operator.lifecycle.entries import Stage
+from deepseek_operator.lifecycle.records import PodRecord
+
+IMAGE_REASONS = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ImageInspectError", "ErrImageNeverPull"}
+)
+CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+
+
+def stage_of(pods: Sequence[PodRecord], *, size: int) -> tuple[Stage, str]:
+    """The stage of a group that should run, and a message that names the rank it waits for.
+
+    The worker's startup probe counts its scheduler processes, which exist only after the rank barrier; the leader's
+    asks the engine's health. So a worker that has not started means rendezvous, the leader alone means loading.
+    """
+    if len(pods) < size:
+        missing = sorted(set(range(size)) - {pod.rank for pod in pods})
+        return "Pending", f"waiting for the pods of ranks {_ranks(missing)}"
+    if unplaced := [pod for pod in pods if not pod.scheduled]:
+        return "WaitingForNodes", _waiting(unplaced, unplaced[0].waiting_message or "not scheduled yet")
+    for pod in pods:
+        reason = pod.init_reason or (pod.engine.reason if pod.engine.state == "waiting" else "")
+        if reason in IMAGE_REASONS:
+            return "PullingImage", f"rank {pod.rank}: {reason}"
+        if reason in CONFIG_REASONS:
+            return "Failed", f"rank {pod.rank}: {reason} {pod.engine.message}".rstrip()
+    if fetching := [pod for pod in pods if pod.fetching]:
+        return "FetchingWeights", _waiting(fetching, "fetching or checking weights")
+    if pulling := [pod for pod in pods if pod.engine.state != "running"]:
+        return "PullingImage", _waiting(pulling, "container not started yet")
+    if late := [pod for pod in pods if pod.rank > 0 and not pod.engine.started]:
+        return "Rendezvous", _waiting(late, "not joined yet")
+    if not all(pod.engine.started for pod in pods):
+        return "Loading", "loading weights"
+    if waiting := [pod for pod in pods if not pod.ready]:
+        return "Warming", _waiting(waiting, "not ready")
+    return "Serving", ""
+
+
+def _waiting(pods: Sequence[PodRecord], what: str) -> str:
+    return f"ranks {_ranks([pod.rank for pod in pods])}: {what}"
+
+
+def _ranks(ranks: Sequence[int]) -> str:
+    return ", ".join(str(rank) for rank in sorted(ranks))

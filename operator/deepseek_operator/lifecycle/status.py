@@ -1,0 +1,247 @@
+"""Status from entries and planning: built whole each time, compared before it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deepseek_operator.api.names import LEADER_INDEX, POD_INDEX_LABEL, UID_LABEL
+from deepseek_operator.lifecycle.conditions import Condition, Truth, write_conditions
+from deepseek_operator.lifecycle.entries import GroupEntry, write_entry
+from deepseek_operator.lifecycle.outcome import Outcome
+from deepseek_operator.lifecycle.records import PodRecord, Snapshot
+from deepseek_operator.lifecycle.rollout import outdated
+from deepseek_operator.lifecycle.groups import StartWith
+from deepseek_operator.plan.types import Plan
+
+
+def build_status(
+    snapshot: Snapshot,
+    outcome: Outcome,
+    entries: Sequence[GroupEntry],
+    *,
+    target: StartWith | None,
+    time: str,
+) -> dict[str, Any]:
+    """The whole of status. Without a target, what the last accepted spec left behind stays visible."""
+    deployment = snapshot.deployment
+    before = deployment.status
+    active = [entry for entry in entries if entry.intent != "Remove"]
+    updated = [entry for entry in active if target and not outdated(entry, target)]
+    conditions = _conditions(snapshot, outcome, active, updated)
+    status: dict[str, Any] = {
+        "observedGeneration": deployment.generation,
+        "replicas": len(active),
+        "readyReplicas": sum(entry.ready for entry in active),
+        "updatedReplicas": len(updated),
+        "selector": f"{UID_LABEL}={deployment.uid},{POD_INDEX_LABEL}={LEADER_INDEX}",
+        "conditions": write_conditions(
+            conditions, before=before.get("conditions", ()), generation=deployment.generation, time=time
+        ),
+        "groups": [write_entry(entry) for entry in entries],
+    }
+    if outcome.plan is not None and target is not None:
+        status |= _chosen(outcome.plan) | {"currentRevision": target.revision}
+    else:
+        kept = ("plan", "engine", "hardware", "precision", "image", "currentRevision")
+        status |= {key: before[key] for key in kept if key in before}
+    return status
+
+
+def _chosen(plan: Plan) -> dict[str, Any]:
+    return {
+        "precision": plan.precision,
+        "engine": f"{plan.engine.name} {plan.engine.version}",
+        "hardware": f"{plan.nodes_per_group}x{plan.accelerators_per_node} {plan.hardware.product}",
+        "image": plan.engine.image,
+        "plan": plan_summary(plan),
+    }
+
+
+def plan_summary(plan: Plan) -> dict[str, Any]:
+    """``status.plan``: what was chosen and why, without the figures that only planning needs."""
+    weights = {
+        "repository": plan.weights.repository,
+        "revision": plan.weights.revision,
+        "layout": plan.weights.layout,
+        "sizeGiB": round(plan.weights.size_gib),
+    }
+    return {
+        "vendor": plan.hardware.vendor,
+        "product": plan.hardware.product,
+        "architecture": plan.hardware.architecture,
+        "nodesPerGroup": plan.nodes_per_group,
+        "acceleratorsPerNode": plan.accelerators_per_node,
+        "tensor": plan.parallelism.tensor,
+        "pipeline": plan.parallelism.pipeline,
+        "attentionData": plan.parallelism.attention_data,
+        "expert": plan.parallelism.expert,
+        "precision": plan.precision,
+        "engine": plan.engine.name,
+        "engineVersion": plan.engine.version,
+        "image": plan.engine.image,
+        "collective": plan.fabric.collective,
+        "contextLength": plan.memory.context_length,
+        "kvTokens": plan.memory.kv_tokens,
+        "memFraction": str(plan.memory.mem_fraction),
+        "weights": {key: value for key, value in weights.items() if value is not None},
+        "considered": [
+            {
+                "product": candidate.product,
+                "nodesPerGroup": candidate.nodes_per_group,
+                "verdict": candidate.verdict,
+                "reason": candidate.reason[:512],
+            }
+            for candidate in plan.considered[:16]
+        ],
+        "warnings": [warning[:512] for warning in plan.warnings[:16]],
+    }
+
+
+def _conditions(
+    snapshot: Snapshot,
+    outcome: Outcome,
+    active: Sequence[GroupEntry],
+    updated: Sequence[GroupEntry],
+) -> list[Condition]:
+    serving = sum(entry.ready for entry in active)
+    blocked = _blocked(snapshot, outcome)
+    ready = _ready(outcome, active, updated, blocked)
+    settled = ready.status == "True" or ready.reason == "Suspended"
+    available: Truth = "True" if serving else "False"
+    return [
+        _accepted(outcome),
+        _planned(outcome),
+        _weights_ready(outcome, active, snapshot.pods),
+        Condition(
+            type="GroupsReady",
+            status="True" if serving == len(active) and not blocked else "False",
+            reason="AllServing" if serving == len(active) else "NotAllServing",
+            message=f"{serving} of {len(active)} groups serve",
+        ),
+        Condition(
+            type="Available",
+            status=available,
+            reason="Serving" if serving else "NoGroupServes",
+            message=f"{serving} of {len(active)} groups serve",
+        ),
+        ready,
+        Condition(
+            type="Reconciling",
+            status="False" if settled or blocked else "True",
+            reason="Settled" if settled or blocked else "Progressing",
+            message="" if settled or blocked else ready.message,
+        ),
+        Condition(
+            type="Stalled",
+            status="True" if blocked else "False",
+            reason=blocked.reason if blocked else "NotStalled",
+            message=f"{blocked.message} The deployment is {'still' if serving else 'not'} available."
+            if blocked
+            else "",
+        ),
+        _network_isolated(outcome),
+    ]
+
+
+def _blocked(snapshot: Snapshot, outcome: Outcome) -> Condition | None:
+    """What only the user can resolve."""
+    if snapshot.name_taken:
+        kind, name = snapshot.name_taken
+        return Condition(
+            type="Stalled",
+            status="True",
+            reason="NameTaken",
+            message=f"{kind} {name} exists and is not ours: delete or rename it, or rename this object.",
+        )
+    if outcome.invalid or (outcome.refusal and not outcome.refusal.waits_for_cluster):
+        return Condition(
+            type="Stalled", status="True", reason=outcome.problems[0].reason, message=_told(outcome)
+        )
+    return None
+
+
+def _accepted(outcome: Outcome) -> Condition:
+    if outcome.invalid or (outcome.refusal and not outcome.refusal.waits_for_cluster):
+        return Condition(
+            type="Accepted", status="False", reason=outcome.problems[0].reason, message=_told(outcome)
+        )
+    return Condition(type="Accepted", status="True", reason="Accepted")
+
+
+def _planned(outcome: Outcome) -> Condition:
+    plan = outcome.plan
+    if plan is None:
+        return Condition(
+            type="Planned", status="False", reason=outcome.problems[0].reason, message=_told(outcome)
+        )
+    split = plan.parallelism
+    expected = len(plan.hardware.nodes) < plan.nodes_per_group
+    return Condition(
+        type="Planned",
+        status="True",
+        reason="NodesExpected" if expected else "Planned",
+        message=(
+            f"{plan.nodes_per_group} x {plan.accelerators_per_node} {plan.hardware.product} a group, "
+            f"tensor {split.tensor}, pipeline {split.pipeline}, {plan.precision}, {plan.memory.kv_tokens} KV tokens"
+        ),
+    )
+
+
+def _ready(
+    outcome: Outcome,
+    active: Sequence[GroupEntry],
+    updated: Sequence[GroupEntry],
+    blocked: Condition | None,
+) -> Condition:
+    def verdict(status: Truth, reason: str, message: str) -> Condition:
+        return Condition(type="Ready", status=status, reason=reason, message=message)
+
+    if blocked:
+        return verdict("False", blocked.reason, blocked.message)
+    if outcome.problems:
+        return verdict("False", outcome.problems[0].reason, _told(outcome))
+    if outcome.spec is not None and outcome.spec.suspend:
+        return verdict("False", "Suspended", "spec.suspend is true")
+    waiting = [entry for entry in active if not (entry.ready and entry in updated)]
+    if waiting:
+        first = waiting[0]
+        reason = first.stage if not first.ready else "RollingOut"
+        told = "; ".join(f"group {e.index}: {e.stage} {e.message}".rstrip() for e in waiting[:8])
+        return verdict("False", reason, told)
+    if not active:
+        return verdict("True", "ScaledToZero", "spec.replicas is 0")
+    return verdict("True", "Serving", f"all {len(active)} groups serve")
+
+
+def _weights_ready(
+    outcome: Outcome, active: Sequence[GroupEntry], pods: Mapping[int, tuple[PodRecord, ...]]
+) -> Condition:
+    def verdict(status: Truth, reason: str, message: str = "") -> Condition:
+        return Condition(type="WeightsReady", status=status, reason=reason, message=message)
+
+    if outcome.plan is None:
+        return verdict("Unknown", "NotPlanned")
+    placed = [pod for entry in active for pod in pods.get(entry.index, ()) if pod.scheduled]
+    if fetching := [pod for pod in placed if pod.fetching]:
+        return verdict("False", "FetchingWeights", f"{len(fetching)} ranks fetch or check weights")
+    if placed:
+        return verdict("True", "OnNodes", f"{outcome.plan.weights.source} at {outcome.plan.weights.path}")
+    return verdict("Unknown", "NotStarted", "no rank is placed yet")
+
+
+def _network_isolated(outcome: Outcome) -> Condition:
+    def verdict(status: Truth, reason: str, message: str) -> Condition:
+        return Condition(type="NetworkIsolated", status=status, reason=reason, message=message)
+
+    if outcome.plan is None:
+        return verdict("Unknown", "NotPlanned", "")
+    if outcome.plan.fabric.mode == "host":
+        return verdict("False", "HostNetwork", "network policies do not apply to pods on the host's network")
+    return verdict(
+        "True", "PolicyApplied", "ranks accept only their own group; the cluster's network must enforce policies"
+    )
+
+
+def _told(outcome: Outcome) -> str:
+    return "; ".join(f"{problem.field}: {problem.message}" for problem in outcome.problems)

@@ -1,0 +1,51 @@
+"""Events from the difference of two statuses: one for each transition, none for repetition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from deepseek_operator.lifecycle.actions import Event
+
+_BAD_WHEN_FALSE = ("Accepted", "Planned")
+"""Their False is a warning at once; Ready and Available are False in every start."""
+
+
+def transitions(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Event, ...]:
+    """The events that the step from one status to the next is worth."""
+    events = []
+    earlier = {c["type"]: c for c in before.get("conditions", ())}
+    for condition in after["conditions"]:
+        old = earlier.get(condition["type"], {})
+        if (old.get("status"), old.get("reason")) != (condition["status"], condition["reason"]):
+            events.extend(_condition_event(condition, old))
+    events.extend(_incident_events(before, after))
+    return tuple(events)
+
+
+def _condition_event(condition: Mapping[str, Any], old: Mapping[str, Any]) -> list[Event]:
+    kind, truth = condition["type"], condition["status"]
+    if kind in _BAD_WHEN_FALSE and truth == "False":
+        return [_event("Warning", condition["reason"], condition["message"])]
+    if kind == "Planned" and truth == "True" and old.get("status") != "True":
+        return [_event("Normal", condition["reason"], condition["message"])]
+    if kind == "Ready" and truth == "True":
+        return [_event("Normal", condition["reason"], condition["message"])]
+    if kind == "Stalled" and truth == "True" and condition["reason"] == "NameTaken":
+        return [_event("Warning", condition["reason"], condition["message"])]
+    return []
+
+
+def _incident_events(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Event]:
+    known = {group["index"]: group.get("incidents", [])[:1] for group in before.get("groups", ())}
+    events = []
+    for group in after["groups"]:
+        latest = group.get("incidents", [])[:1]
+        if latest and latest != known.get(group["index"], []):
+            text = f"group {group['index']}: {latest[0].get('message', '')}; the whole group restarts"
+            events.append(_event("Warning", latest[0]["reason"], text))
+    return events
+
+
+def _event(severity: Literal["Normal", "Warning"], reason: str, message: str) -> Event:
+    return Event(type=severity, reason=reason, message=message[:1024])

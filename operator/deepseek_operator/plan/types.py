@@ -1,0 +1,239 @@
+"""The vocabulary of planning: nodes in, a Plan or a Refusal out. No behaviour beyond what a record implies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from deepseek_operator.api.problems import Problem
+
+Verdict = Literal["chosen", "feasible", "refused"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taint:
+    """A node's taint."""
+
+    key: str
+    value: str
+    effect: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """What planning needs of a Node object, and no more: the cache keeps thousands of these."""
+
+    name: str
+    labels: Mapping[str, str]
+    taints: tuple[Taint, ...]
+    allocatable: Mapping[str, int]
+    """Extended resources as whole numbers, cpu in millicores, memory in bytes."""
+    ready: bool
+    unschedulable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What else about the cluster and its administrator decides a plan."""
+
+    default_storage_class: bool | None = None
+    """None: not known (offline)."""
+    node_path: str | None = None
+    allow_host_network: bool = False
+    allow_host_path: bool = False
+    used: Mapping[str, int] = field(default_factory=dict)
+    """Devices in use by other groups of this operator, by node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HardwareClass:
+    """Nodes that are alike in everything a group cares about; a group never mixes classes."""
+
+    vendor: str
+    product: str
+    architecture: str
+    resource: str
+    accelerators_per_node: int
+    memory_gib: float
+    host_architecture: str
+    """kubernetes.io/arch: amd64 or arm64."""
+    driver: str | None
+    """Driver major version where labels tell it."""
+    rdma_resource: str | None
+    rdma_count: int
+    """How many of the RDMA resource a pod requests: 1 of a shared one, all of a node's otherwise."""
+    extended: Mapping[str, int]
+    """Further extended resources that every node offers, with the least amount; RDMA among them."""
+    node_labels: Mapping[str, str]
+    """Labels that pin pods to the class; only those that an autoscaler can know."""
+    tolerations: tuple[str, ...]
+    """Keys of vendor taints present on the nodes."""
+    cpu_millicores: int
+    memory_bytes: int
+    """Allocatable of the smallest node."""
+    nodes: tuple[str, ...]
+    """Names, sorted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkippedNode:
+    """A node that does not count, and why, in a sentence with the remedy."""
+
+    name: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """What the cluster offers."""
+
+    classes: tuple[HardwareClass, ...]
+    skipped: tuple[SkippedNode, ...]
+    unlabelled: tuple[Node, ...] = ()
+    """Whole, ready nodes with accelerators that no label names: usable with spec.hardware.product and .nodeSelector."""
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Labels of the nodes in ``classes``, for spec.hardware.nodeSelector."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parallelism:
+    """The split of a model. World size = tensor × pipeline; attention_data and expert live inside tensor."""
+
+    tensor: int
+    pipeline: int = 1
+    attention_data: int = 1
+    expert: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryFit:
+    """Memory of the fullest device, GiB unless the name says otherwise (cli.md, `fit`)."""
+
+    fits: bool
+    free_gib: float
+    """Free after the engine's communication is up, before weights."""
+    mem_fraction: float
+    """As the engine means it; SGLang: of free_gib, weights and KV together."""
+    weights_gib: float
+    kv_bytes_per_token: int
+    kv_tokens: int
+    kv_gib: float
+    reserve_gib: float
+    context_length: int
+    """What is rendered: the smallest of model limit, KV tokens and the user's wish."""
+    graph_max_batch: int
+    chunked_prefill: int
+    max_running_requests: int | None
+    terms: Mapping[str, float]
+    """GiB by term: attention, denseMlp, routedExperts, sharedExperts, embeddings, mtp, activations, graphs, communication, requestPool …"""
+    limited_by: str | None
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineChoice:
+    """Engine, version and image of a plan."""
+
+    name: str
+    version: str
+    image: str
+    image_verified: bool
+    image_source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FabricPlan:
+    """What carries the traffic between ranks."""
+
+    mode: Literal["pod", "host"]
+    collective: Literal["nccl", "rccl", "hccl"]
+    interface: str | None
+    rdma_resource: str | None
+    rdma_count: int
+    carrier: str
+    """rdma, ascend (the NPUs' own network), host, or tcp: what tensor parallelism across nodes rests on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsPlan:
+    """Where weights come from and where they lie."""
+
+    source: str
+    """hf://…, pvc://claim/path or path:///dir."""
+    repository: str | None
+    revision: str | None
+    layout: str
+    size_gib: float
+    volume: Literal["claim", "node", "perRank", "mounted"]
+    claim: str | None
+    """volume claim: the user's claim. node: the claim that the operator makes."""
+    node_path: str | None
+    """Directory of the node, with volume node."""
+    path: str
+    """Directory of the weights inside the container, for --model-path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requests:
+    """Resources of one pod."""
+
+    accelerators: int
+    cpu_millicores: int
+    memory_bytes: int
+    """/dev/shm included."""
+    shm_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One line of the explanation: a class considered, and what became of it."""
+
+    product: str
+    nodes_per_group: int
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything that engines and render need; computed once a revision, stored with it, never re-derived."""
+
+    model: str
+    served_name: str
+    precision: str
+    hardware: HardwareClass
+    nodes_per_group: int
+    accelerators_per_node: int
+    """Devices a pod requests."""
+    parallelism: Parallelism
+    engine: EngineChoice
+    weights: WeightsPlan
+    memory: MemoryFit
+    fabric: FabricPlan
+    requests: Requests
+    mtp: bool
+    torch_compile: bool
+    kv_cache_precision: str
+    """auto, bf16 or fp8."""
+    startup_seconds: int
+    """Budget from start to serving: size over rate, at least an hour."""
+    considered: tuple[Candidate, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def world_size(self) -> int:
+        """Devices of one group."""
+        return self.parallelism.tensor * self.parallelism.pipeline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """No plan: the problems, best remedy first, and what was considered."""
+
+    problems: tuple[Problem, ...]
+    considered: tuple[Candidate, ...]
+    warnings: tuple[str, ...] = ()
+    waits_for_cluster: bool
+    """True: nodes, labels or volumes may still appear (Planned=False). False: only the user can help (Accepted=False)."""

@@ -1,0 +1,84 @@
+"""All objects of a deployment, in the order in which they are applied.
+
+What a pod needs comes before the pod: policies and names before the StatefulSet, so that no rank ever runs
+unprotected or looks for a leader that has no address.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from deepseek_operator.api.config import OperatorConfig
+from deepseek_operator.api.resource import Spec
+from deepseek_operator.engines.types import Launch
+from deepseek_operator.plan.types import Plan
+from deepseek_operator.render.digest import with_desired_hash
+from deepseek_operator.render.disruption import disruption_budget
+from deepseek_operator.render.networkpolicy import api_policy, group_policy
+from deepseek_operator.render.owner import Owner
+from deepseek_operator.render.revision import RevisionContent, controller_revision, new_revision
+from deepseek_operator.render.secret import keys_secret
+from deepseek_operator.render.services import api_service, headless_service
+from deepseek_operator.render.statefulset import stateful_set
+from deepseek_operator.render.weights import node_volume
+
+_FIRST: Final = 1
+"""Number of the first revision, and of the first start of a group."""
+
+
+def shared_objects(owner: Owner, spec: Spec, plan: Plan, *, config: OperatorConfig) -> list[dict[str, Any]]:
+    """What all groups share: the volume of weights and its claim, the API's policy and Service."""
+    del config  # part of the common signature of this module; nothing shared depends on it yet
+    return [*node_volume(owner, plan.weights), api_policy(owner, spec.access.sources), api_service(owner)]
+
+
+def group_objects(  # noqa: PLR0913 - each a fact of its own, those of a start named at the call
+    owner: Owner,
+    index: int,
+    revision: RevisionContent,
+    *,
+    incarnation: int,
+    replicas: int,
+    config: OperatorConfig,
+) -> list[dict[str, Any]]:
+    """What one group consists of; its StatefulSet comes last."""
+    return [
+        headless_service(owner, index),
+        group_policy(owner, index, metrics_namespace_labels=config.metrics_namespace_labels),
+        disruption_budget(owner, index),
+        stateful_set(
+            owner=owner,
+            index=index,
+            revision=revision,
+            incarnation=incarnation,
+            replicas=replicas,
+            cluster_domain=config.cluster_domain,
+        ),
+    ]
+
+
+def all_objects(
+    owner: Owner, spec: Spec, plan: Plan, launch: Launch, *, config: OperatorConfig
+) -> list[dict[str, Any]]:
+    """What the operator would create for a new deployment, for ``deepseek-operator render``.
+
+    The generated Secret is there without its keys: they are random and never printed.
+    """
+    revision = new_revision(owner=owner, spec=spec, plan=plan, launch=launch)
+    once = [controller_revision(owner, revision, _FIRST)]
+    groups = [
+        manifest
+        for index in range(spec.replicas)
+        for manifest in group_objects(
+            owner,
+            index,
+            revision,
+            incarnation=_FIRST,
+            replicas=0 if spec.suspend else revision.nodes_per_group,
+            config=config,
+        )
+    ]
+    objects = [with_desired_hash(o) for o in once + shared_objects(owner, spec, plan, config=config) + groups]
+    if spec.access.keys.mode == "generate":
+        objects.insert(0, keys_secret(owner, api_key=None, admin_key=None))
+    return objects

@@ -1,0 +1,28 @@
+"""PodDisruptionBudget: an eviction of one rank ends all of them, so none is allowed while a group serves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deepseek_operator.api.names import group_name
+from deepseek_operator.render.owner import Owner, child, group_labels, pod_selector
+
+
+def disruption_budget(owner: Owner, index: int) -> dict[str, Any]:
+    """The budget of one group.
+
+    ``AlwaysAllow`` lets a drain evict ranks that are not ready: a group that does not serve must never block one.
+    """
+    budget = child(
+        owner,
+        api_version="policy/v1",
+        kind="PodDisruptionBudget",
+        name=group_name(owner.name, index),
+        labels=group_labels(owner, index),
+    )
+    budget["spec"] = {
+        "maxUnavailable": 0,
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        "selector": {"matchLabels": pod_selector(owner, index)},
+    }
+    return budget

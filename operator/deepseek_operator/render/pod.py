@@ -1,0 +1,149 @@
+"""The pod template of a revision: the same for all ranks of all groups, and stored with the revision.
+
+What differs between groups or their starts (group, leader's address, incarnation) is added by ``statefulset``.
+Names of volumes begin with ``deepseek-``, so that they meet none of podTemplate.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from deepseek_operator.api.names import REVISION_LABEL
+from deepseek_operator.api.resource import Spec, Toleration, Volume
+from deepseek_operator.engines.types import Launch
+from deepseek_operator.plan.types import Plan
+from deepseek_operator.render import weights
+from deepseek_operator.render.container import engine_container
+from deepseek_operator.render.owner import Owner, labels
+from deepseek_operator.render.quantity import byte_quantity
+from deepseek_operator.render.security import pod_security
+
+RUN_DIRECTORY: Final = "/run/deepseek"
+"""Lives as long as the pod: whether its engine was started before, and what the barrier agreed on."""
+
+_INJECTION_LABELS: Final = {"sidecar.istio.io/inject": "false"}
+_INJECTION_ANNOTATIONS: Final = {"sidecar.istio.io/inject": "false", "linkerd.io/inject": "disabled"}
+"""A mesh's proxy between ranks breaks rendezvous and RDMA; both forms are read by some version of Istio."""
+
+
+def pod_template(*, owner: Owner, spec: Spec, plan: Plan, launch: Launch, revision: str) -> dict[str, Any]:
+    """The template as it is stored; ours wins over podTemplate wherever both speak."""
+    extra = spec.pod_template
+    return {
+        "metadata": {
+            "labels": {**extra.labels, **_INJECTION_LABELS, **labels(owner), REVISION_LABEL: revision},
+            "annotations": {**extra.annotations, **_INJECTION_ANNOTATIONS},
+        },
+        "spec": {
+            **_identity(spec),
+            **_network(plan),
+            **_placement(spec, plan),
+            **_containers(owner, spec, plan, launch),
+        },
+    }
+
+
+def _identity(spec: Spec) -> dict[str, Any]:
+    pod: dict[str, Any] = {
+        "automountServiceAccountToken": False,
+        # Variables of every Service of the namespace would be read as settings by engines (VLLM_PORT).
+        "enableServiceLinks": False,
+        "restartPolicy": "Always",
+        "securityContext": pod_security(),
+    }
+    if spec.engine.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(spec.engine.image_pull_secrets)]
+    return pod
+
+
+def _network(plan: Plan) -> dict[str, Any]:
+    if plan.fabric.mode != "host":
+        return {}
+    return {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}
+
+
+def _placement(spec: Spec, plan: Plan) -> dict[str, Any]:
+    pod: dict[str, Any] = {"affinity": {"nodeAffinity": _node_affinity(spec, plan)}}
+    tolerations = [{"key": key, "operator": "Exists"} for key in plan.hardware.tolerations]
+    tolerations += [_toleration(toleration) for toleration in spec.scheduling.tolerations]
+    if tolerations:
+        pod["tolerations"] = tolerations
+    if spec.scheduling.priority_class_name:
+        pod["priorityClassName"] = spec.scheduling.priority_class_name
+    if spec.scheduling.scheduler_name:
+        pod["schedulerName"] = spec.scheduling.scheduler_name
+    return pod
+
+
+def _node_affinity(spec: Spec, plan: Plan) -> dict[str, Any]:
+    wanted = {("kubernetes.io/arch", plan.hardware.host_architecture)}
+    wanted |= set(plan.hardware.node_labels.items()) | set(spec.hardware.node_selector.items())
+    expressions = [{"key": key, "operator": "In", "values": [value]} for key, value in sorted(wanted)]
+    return {
+        "requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [{"matchExpressions": expressions}]
+        }
+    }
+
+
+def _toleration(toleration: Toleration) -> dict[str, Any]:
+    fields = {
+        "key": toleration.key,
+        "operator": toleration.operator,
+        "value": toleration.value,
+        "effect": toleration.effect,
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def _containers(owner: Owner, spec: Spec, plan: Plan, launch: Launch) -> dict[str, Any]:
+    own_volumes, own_mounts = _own_volumes(plan, launch)
+    own_mounts += weights.mounts(plan.weights, read_only=True)
+    taken_names = {volume["name"] for volume in own_volumes} | {weights.VOLUME}
+    taken_paths = {mount["mountPath"] for mount in own_mounts}
+    user_volumes = [_volume(v) for v in spec.pod_template.volumes if v.name not in taken_names]
+    user_mounts = [
+        {"name": m.name, "mountPath": m.mount_path, **({"readOnly": True} if m.read_only else {})}
+        for m in spec.pod_template.volume_mounts
+        if m.mount_path not in taken_paths and m.name not in taken_names
+    ]
+    return {
+        "initContainers": [weights.init_container(spec, plan, user_mounts=user_mounts)],
+        "containers": [engine_container(owner, spec, plan, launch, mounts=own_mounts + user_mounts)],
+        "volumes": own_volumes + weights.volumes(plan.weights) + user_volumes,
+        "terminationGracePeriodSeconds": launch.termination_grace_seconds,
+    }
+
+
+def _own_volumes(plan: Plan, launch: Launch) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Scratch and driver volumes with their mounts."""
+    shm = {"medium": "Memory", "sizeLimit": byte_quantity(plan.requests.shm_bytes)}
+    volumes: list[dict[str, Any]] = [
+        {"name": "deepseek-shm", "emptyDir": shm},
+        {"name": "deepseek-run", "emptyDir": {}},
+    ]
+    mounts: list[dict[str, Any]] = [
+        {"name": "deepseek-shm", "mountPath": "/dev/shm"},  # noqa: S108 - the mount itself, not a file in it
+        {"name": "deepseek-run", "mountPath": RUN_DIRECTORY},
+    ]
+    for number, path in enumerate(launch.writable):
+        name = f"deepseek-cache-{number}"
+        volumes.append({"name": name, "emptyDir": {}})
+        mounts.append({"name": name, "mountPath": path})
+    for number, mount in enumerate(launch.mounts):
+        name = f"deepseek-driver-{number}"
+        kind = {"type": mount.type} if mount.type else {}
+        volumes.append({"name": name, "hostPath": {"path": mount.host_path, **kind}})
+        mounts.append({"name": name, "mountPath": mount.container_path, "readOnly": True})
+    return volumes, mounts
+
+
+def _volume(volume: Volume) -> dict[str, Any]:
+    """A volume of podTemplate; validation left it exactly one source."""
+    if volume.persistent_volume_claim:
+        return {"name": volume.name, "persistentVolumeClaim": {"claimName": volume.persistent_volume_claim}}
+    if volume.config_map:
+        return {"name": volume.name, "configMap": {"name": volume.config_map}}
+    if volume.secret:
+        return {"name": volume.name, "secret": {"secretName": volume.secret}}
+    return {"name": volume.name, "hostPath": {"path": volume.host_path, "type": "Directory"}}

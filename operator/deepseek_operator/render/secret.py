@@ -1,0 +1,49 @@
+"""The Secret with the API's keys: posted once, never applied, hashed or printed."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, Final
+
+from deepseek_operator.api.names import keys_name
+from deepseek_operator.api.problems import InvalidInputError, Problem
+from deepseek_operator.api.resource import KeysSecret
+from deepseek_operator.render.owner import Owner, child, labels
+
+API_KEY: Final = "api-key"
+ADMIN_KEY: Final = "admin-key"
+"""The engine guards weights, profiling and cache calls with it; a client's key must not open them."""
+
+
+def keys_secret(owner: Owner, *, api_key: str | None, admin_key: str | None) -> dict[str, Any]:
+    """The generated keys. Without keys the object has no data: that is what ``render`` prints."""
+    secret = child(owner, api_version="v1", kind="Secret", name=keys_name(owner.name), labels=labels(owner))
+    secret["type"] = "Opaque"
+    values = {ADMIN_KEY: admin_key, API_KEY: api_key}
+    data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items() if value}
+    if data:
+        secret["data"] = data
+    return secret
+
+
+def keys_env(owner: Owner, keys: KeysSecret) -> list[dict[str, Any]]:
+    """API_KEY and ADMIN_API_KEY of the engine, from the generated Secret or the user's; none with mode none.
+
+    Raises InvalidInputError where the user's Secret is meant and not named.
+    """
+    if keys.mode == "none":
+        return []
+    name = keys.secret_name if keys.mode == "secret" else keys_name(owner.name)
+    if name is None:
+        raise InvalidInputError(
+            Problem(
+                field="spec.access.keys.secretName",
+                reason="SecretNameMissing",
+                message=f"mode secret needs the name of a Secret with the keys {API_KEY} and {ADMIN_KEY}",
+            )
+        )
+    variables = {"API_KEY": API_KEY, "ADMIN_API_KEY": ADMIN_KEY}
+    return [
+        {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}
+        for variable, key in variables.items()
+    ]

@@ -1,0 +1,92 @@
+"""The StatefulSet of one group: the revision's template, made this group's and this start's."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from deepseek_operator.api.names import (
+    ENGINE_CONTAINER,
+    GROUP_LABEL,
+    IMMUTABLE_HASH_ANNOTATION,
+    INCARNATION_LABEL,
+    REVISION_LABEL,
+    TEMPLATE_HASH_ANNOTATION,
+    group_name,
+    leader_address,
+)
+from deepseek_operator.render.owner import Owner, child, group_labels, pod_selector
+from deepseek_operator.render.revision import POD_MANAGEMENT_POLICY, RevisionContent
+
+
+def stateful_set(  # noqa: PLR0913 - keyword-only, each a fact of its own
+    *,
+    owner: Owner,
+    index: int,
+    revision: RevisionContent,
+    incarnation: int,
+    replicas: int,
+    cluster_domain: str,
+) -> dict[str, Any]:
+    """A group's StatefulSet; ``replicas`` is the nodes of the group, or 0 to stop it.
+
+    Nothing but ``spec.replicas`` depends on ``replicas``, so that a stop changes one number. Pods are replaced only by
+    a stop and a start (OnDelete): two templates never mix in a group.
+    """
+    name = group_name(owner.name, index)
+    manifest = child(
+        owner, api_version="apps/v1", kind="StatefulSet", name=name, labels=group_labels(owner, index)
+    )
+    manifest["metadata"]["annotations"] = {
+        TEMPLATE_HASH_ANNOTATION: revision.template_hash,
+        IMMUTABLE_HASH_ANNOTATION: revision.immutable_hash,
+    }
+    leader = leader_address(owner.name, index, owner.namespace, cluster_domain=cluster_domain)
+    manifest["spec"] = {
+        "replicas": replicas,
+        "serviceName": name,
+        "podManagementPolicy": POD_MANAGEMENT_POLICY,
+        "updateStrategy": {"type": "OnDelete"},
+        # Each start changes the template; old copies of it are of no use, since nothing rolls back by them.
+        "revisionHistoryLimit": 1,
+        "selector": {"matchLabels": pod_selector(owner, index)},
+        "template": _template(owner, index, revision, incarnation=incarnation, leader=leader),
+    }
+    if revision.claim_templates:
+        manifest["spec"]["volumeClaimTemplates"] = copy.deepcopy(list(revision.claim_templates))
+        manifest["spec"]["persistentVolumeClaimRetentionPolicy"] = {
+            "whenDeleted": "Delete",
+            "whenScaled": "Retain",
+        }
+    return manifest
+
+
+def _template(
+    owner: Owner, index: int, revision: RevisionContent, *, incarnation: int, leader: str
+) -> dict[str, Any]:
+    template: dict[str, Any] = copy.deepcopy(dict(revision.template))
+    template["metadata"]["labels"] |= {
+        GROUP_LABEL: str(index),
+        INCARNATION_LABEL: str(incarnation),
+        REVISION_LABEL: revision.hash,
+    }
+    engine = _engine(template)
+    engine["env"] = [
+        {"name": "GROUP", "value": str(index)},
+        {"name": "LEADER_ADDRESS", "value": leader},
+        *engine["env"],
+    ]
+    if revision.nodes_per_group > 1:
+        template["spec"]["affinity"]["podAntiAffinity"] = _one_pod_a_node(pod_selector(owner, index))
+    return template
+
+
+def _engine(template: Mapping[str, Any]) -> dict[str, Any]:
+    containers: list[dict[str, Any]] = template["spec"]["containers"]
+    return next(container for container in containers if container["name"] == ENGINE_CONTAINER)
+
+
+def _one_pod_a_node(selector: Mapping[str, str]) -> dict[str, Any]:
+    term = {"labelSelector": {"matchLabels": dict(selector)}, "topologyKey": "kubernetes.io/hostname"}
+    return {"requiredDuringSchedulingIgnoredDuringExecution": [term]}

@@ -1,0 +1,171 @@
+"""For each rule of ``api/validation.py`` an object that it refuses and one that it lets pass.
+
+The unit tests judge them in Python, the tests against the API server by CEL: both must agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+Spec = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """``bad`` breaks the rule ``reason`` and no other; ``good`` is the nearest that works."""
+
+    reason: str
+    field: str
+    bad: Spec
+    good: Spec
+    bad_name: str = "sample"
+    good_name: str = "sample"
+
+
+def _template(*, mounts: list[dict[str, str]], volumes: list[dict[str, str]] | None = None) -> Spec:
+    claim = [{"name": "weights", "persistentVolumeClaim": "weights"}]
+    return {"podTemplate": {"volumes": claim if volumes is None else volumes, "volumeMounts": mounts}}
+
+
+def _tolerate(**toleration: str) -> Spec:
+    return {"scheduling": {"tolerations": [toleration]}}
+
+
+CASES: tuple[Case, ...] = (
+    Case(
+        reason="NameTooLong",
+        field="metadata.name",
+        bad={},
+        good={},
+        bad_name="a" * 41,
+        good_name="a" * 40,
+    ),
+    Case(reason="NameNotDNSLabel", field="metadata.name", bad={}, good={}, bad_name="1a", good_name="a1"),
+    Case(reason="NameNotDNSLabel", field="metadata.name", bad={}, good={}, bad_name="a.b", good_name="a-b"),
+    Case(
+        reason="NameLooksLikeGroup",
+        field="metadata.name",
+        bad={},
+        good={},
+        bad_name="a-g12",
+        good_name="a-g12b",
+    ),
+    Case(
+        reason="AttentionDataNotDivisor",
+        field="spec.parallelism.attentionData",
+        bad={"parallelism": {"tensor": 16, "attentionData": 3}},
+        good={"parallelism": {"tensor": 16, "attentionData": 4}},
+    ),
+    Case(
+        reason="ExpertBeyondTensor",
+        field="spec.parallelism.expert",
+        bad={"parallelism": {"tensor": 8, "expert": 16}},
+        good={"parallelism": {"tensor": 16, "expert": 16}},
+    ),
+    Case(
+        reason="NodesNotDivisor",
+        field="spec.parallelism.nodes",
+        bad={"parallelism": {"tensor": 8, "pipeline": 2, "nodes": 3}},
+        good={"parallelism": {"tensor": 8, "pipeline": 3, "nodes": 3}},
+    ),
+    Case(
+        reason="SourceUnknown",
+        field="spec.weights.source",
+        bad={"weights": {"source": "hf://only-a-name"}},
+        good={"weights": {"source": "hf://deepseek-ai/DeepSeek-V3-0324"}},
+    ),
+    Case(
+        reason="SourceUnknown",
+        field="spec.weights.source",
+        bad={"weights": {"source": "pvc://claim"}},
+        good={"weights": {"source": "pvc://claim/DeepSeek-V3"}},
+    ),
+    Case(
+        reason="SourceLeavesVolume",
+        field="spec.weights.source",
+        bad={"weights": {"source": "pvc://claim/a/../b"}},
+        good={"weights": {"source": "pvc://claim/a/..b"}},
+    ),
+    Case(
+        reason="TokenWithoutHub",
+        field="spec.weights.tokenSecret",
+        bad={"weights": {"source": "pvc://claim/a", "tokenSecret": {"name": "hub"}}},
+        good={"weights": {"source": "hf://a/b", "tokenSecret": {"name": "hub"}}},
+    ),
+    Case(
+        reason="CacheWithoutHub",
+        field="spec.weights.cache",
+        bad={"weights": {"source": "pvc://claim/a", "cache": "node"}},
+        good={"weights": {"source": "pvc://claim/a", "cache": "auto"}},
+    ),
+    Case(
+        reason="SourceNotMounted",
+        field="spec.weights.source",
+        bad={
+            "weights": {"source": "path:///models-old/v3"},
+            **_template(mounts=[{"name": "weights", "mountPath": "/models"}]),
+        },
+        good={
+            "weights": {"source": "path:///models/v3"},
+            **_template(mounts=[{"name": "weights", "mountPath": "/models"}]),
+        },
+    ),
+    Case(
+        reason="SourceNotMounted",
+        field="spec.weights.source",
+        bad={"weights": {"source": "path:///models"}},
+        good={
+            "weights": {"source": "path:///models"},
+            **_template(mounts=[{"name": "weights", "mountPath": "/models/"}]),
+        },
+    ),
+    Case(
+        reason="SecretNameMissing",
+        field="spec.access.keys.secretName",
+        bad={"access": {"keys": {"mode": "secret"}}},
+        good={"access": {"keys": {"mode": "secret", "secretName": "mine"}}},
+    ),
+    Case(
+        reason="SecretNameUnused",
+        field="spec.access.keys.secretName",
+        bad={"access": {"keys": {"secretName": "mine"}}},
+        good={"access": {"keys": {"mode": "none"}}},
+    ),
+    Case(
+        reason="TolerationValueUnused",
+        field="spec.scheduling.tolerations[0].value",
+        bad=_tolerate(key="team", operator="Exists", value="a"),
+        good=_tolerate(key="team", operator="Equal", value="a"),
+    ),
+    Case(
+        reason="TolerationKeyMissing",
+        field="spec.scheduling.tolerations[0].key",
+        bad=_tolerate(effect="NoSchedule"),
+        good=_tolerate(operator="Exists", effect="NoSchedule"),
+    ),
+    Case(
+        reason="VolumeSourceNotOne",
+        field="spec.podTemplate.volumes[0]",
+        bad=_template(mounts=[], volumes=[{"name": "a", "secret": "s", "configMap": "c"}]),
+        good=_template(mounts=[], volumes=[{"name": "a", "secret": "s"}]),
+    ),
+    Case(
+        reason="VolumeSourceNotOne",
+        field="spec.podTemplate.volumes[0]",
+        bad=_template(mounts=[], volumes=[{"name": "a"}]),
+        good=_template(mounts=[], volumes=[{"name": "a", "hostPath": "/a"}]),
+    ),
+    Case(
+        reason="VolumeUnknown",
+        field="spec.podTemplate.volumeMounts",
+        bad=_template(mounts=[{"name": "weigths", "mountPath": "/models"}]),
+        good=_template(mounts=[{"name": "weights", "mountPath": "/models"}]),
+    ),
+    Case(
+        reason="MountPathClimbs",
+        field="spec.podTemplate.volumeMounts[0].mountPath",
+        bad=_template(mounts=[{"name": "weights", "mountPath": "/a/../b"}]),
+        good=_template(mounts=[{"name": "weights", "mountPath": "/a/b..c"}]),
+    ),
+)
