@@ -29,7 +29,7 @@ class Accelerator:
     """Weight precisions that run natively in SGLang."""
     kv_precisions: tuple[Precision, ...]
     labels: tuple[Mapping[str, str], ...]
-    """Label sets, any of which identifies the product on a node (values may be a prefix ending in ``*``)."""
+    """Label sets, any of which identifies the product on a node; values may be shell patterns."""
     source: str
 
 
@@ -59,8 +59,10 @@ class Vendor:
     driver_labels: tuple[str, ...]
     """Node labels with the driver's version; the part before the first dot counts."""
     refused_labels: Mapping[str, tuple[str, ...]]
-    """Labels and their values (``*`` at the end: prefix; a leading ``!``: every other value) of devices that are
-    not whole: shared, sliced, partitioned or virtual."""
+    """Labels and shell patterns of their values (``!`` in front: every value but it) that tell of devices which
+    are not whole: shared, sliced, partitioned or virtual."""
+    refused_resources: tuple[str, ...]
+    """Shell patterns of extended resources that tell the same."""
     own_network: bool
     """The accelerators reach other nodes by ports of their own, whatever the pods see."""
     taints: tuple[str, ...]
@@ -231,6 +233,6 @@ class Catalog:
     """By vendor family: "default" and "ascend"."""
     memory_rules: MemoryRules
     rdma_resources: tuple[str, ...]
-    """Names of RDMA device resources that are recognised in allocatable; ``*`` at the end matches a prefix."""
+    """Names of RDMA device resources that are recognised in allocatable; shell patterns."""
     shared_rdma_resources: tuple[str, ...]
     """Those of them of which one unit gives a pod all the node's adapters."""

@@ -111,7 +111,9 @@ class KubeClient:
             "PATCH", kind.path(namespace, name), query=query, body=patch, content_type=content_type
         )
 
-    async def replace(self, kind: Kind, manifest: Mapping[str, Any], *, subresource: str = "") -> dict[str, Any]:
+    async def replace(
+        self, kind: Kind, manifest: Mapping[str, Any], *, subresource: str = ""
+    ) -> dict[str, Any]:
         """PUT an object or a subresource; ``metadata.resourceVersion`` is the precondition."""
         metadata = manifest["metadata"]
         path = kind.path(metadata.get("namespace"), metadata["name"], subresource=subresource)

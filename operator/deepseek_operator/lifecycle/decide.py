@@ -166,7 +166,7 @@ class _Work:
         if replaced is not None:
             yield Delete(kind=replaced.kind, name=replaced.name, uid=replaced.uid)
         number = 1 + max((record.number for record in self.snapshot.revisions.values()), default=0)
-        manifest = with_desired_hash(controller_revision(self._owner, content, number=number))
+        manifest = with_desired_hash(controller_revision(self._owner, content, number))
         yield Apply(manifest=manifest, uid=None, why="missing")
 
     def _shared(self, *, starting: bool) -> Iterator[Action]:

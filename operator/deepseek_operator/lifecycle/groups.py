@@ -140,9 +140,9 @@ def _advance_running(
     stage, message = stage_of(pods, size=size)
     serving = stage == "Serving"
     members = entry.members
-    if not members and len(pods) == size:
-        members = _members(pods)
-    elif any(not member.node for member in members) and all(pod.node for pod in pods):
+    if (not members and len(pods) == size) or (
+        any(not member.node for member in members) and all(pod.node for pod in pods)
+    ):
         members = _members(pods)
     moved = replace(
         entry,

@@ -44,15 +44,15 @@ def mend(manifests: Iterable[Mapping[str, Any]], children: Mapping[ChildKey, Chi
     return actions
 
 
-def group_children(children: Mapping[ChildKey, ChildRecord], *, deployment: str, index: int) -> list[ChildRecord]:
+def group_children(
+    children: Mapping[ChildKey, ChildRecord], *, deployment: str, index: int
+) -> list[ChildRecord]:
     """The objects of one group that exist, in the order of deletion."""
     name = group_name(deployment, index)
     return [children[kind, name] for kind in GROUP_KINDS if (kind, name) in children]
 
 
-def surplus_revisions(
-    revisions: Mapping[str, RevisionRecord], *, in_use: Iterable[str]
-) -> Sequence[Delete]:
+def surplus_revisions(revisions: Mapping[str, RevisionRecord], *, in_use: Iterable[str]) -> Sequence[Delete]:
     """Deletes for the oldest stored revisions beyond the last ten; those in use stay."""
     used = set(in_use)
     spare = sorted(

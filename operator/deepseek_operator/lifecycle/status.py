@@ -8,10 +8,10 @@ from typing import Any
 from deepseek_operator.api.names import LEADER_INDEX, POD_INDEX_LABEL, UID_LABEL
 from deepseek_operator.lifecycle.conditions import Condition, Truth, write_conditions
 from deepseek_operator.lifecycle.entries import GroupEntry, write_entry
+from deepseek_operator.lifecycle.groups import StartWith
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.records import PodRecord, Snapshot
 from deepseek_operator.lifecycle.rollout import outdated
-from deepseek_operator.lifecycle.groups import StartWith
 from deepseek_operator.plan.types import Plan
 
 
@@ -239,7 +239,9 @@ def _network_isolated(outcome: Outcome) -> Condition:
     if outcome.plan.fabric.mode == "host":
         return verdict("False", "HostNetwork", "network policies do not apply to pods on the host's network")
     return verdict(
-        "True", "PolicyApplied", "ranks accept only their own group; the cluster's network must enforce policies"
+        "True",
+        "PolicyApplied",
+        "ranks accept only their own group; the cluster's network must enforce policies",
     )
 
 

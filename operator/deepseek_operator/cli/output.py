@@ -1,0 +1,43 @@
+"""Documents on stdout, in the two forms that programs read."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes equal objects out each time (no anchors) and long texts as blocks, as people read them."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - PyYAML's signature
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def write_json(document: Any) -> None:  # noqa: ANN401 - any JSON value
+    """One JSON document."""
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_yaml(document: Any) -> None:  # noqa: ANN401 - any JSON value
+    """One YAML document."""
+    write_yaml_stream([document])
+
+
+def write_yaml_stream(documents: Iterable[Any]) -> None:
+    """A YAML stream, keys in the order they were built."""
+    yaml.dump_all(
+        documents, sys.stdout, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, explicit_start=True
+    )

@@ -1,0 +1,222 @@
+"""The process: kopf runs it and feeds the cache; beside it the elector, the queue's workers, the verify loop, HTTP.
+
+Both replicas watch and verify; only the holder of the Lease works on the queue. Losing the Lease ends the process: a
+fresh start is simpler to trust than a demotion.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import socket
+import time
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+import kopf
+
+from deepseek_operator.api.config import OperatorConfig
+from deepseek_operator.catalog.load import load
+from deepseek_operator.control import http, kinds, watch
+from deepseek_operator.control.cache import Cache, Key
+from deepseek_operator.control.client import ApiError, KubeClient, NotFoundError, UnreachableError
+from deepseek_operator.control.execute import Executor
+from deepseek_operator.control.leader import Elector
+from deepseek_operator.control.limiter import WriteLimiter
+from deepseek_operator.control.metrics import GROUPS, QUEUE_DEPTH
+from deepseek_operator.control.queue import WorkQueue
+from deepseek_operator.control.reconcile import Reconciler
+from deepseek_operator.control.verify import Verifier
+from deepseek_operator.lifecycle.entries import Stage
+
+logger = logging.getLogger(__name__)
+
+HTTP_PORT: Final = 8080
+RESYNC_SECONDS: Final = 600.0
+RELIST_DEBOUNCE_SECONDS: Final = 2.0
+NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+def run(config: OperatorConfig, namespaces: tuple[str, ...] = ()) -> int:
+    """Run until SIGTERM (0) or until something essential fails (1)."""
+    kopf.configure(log_format=kopf.LogFormat.JSON)
+    operator = Operator(config, namespaces)
+    asyncio.run(operator.serve())
+    return 1 if operator.failure else 0
+
+
+class Operator:
+    """One replica."""
+
+    def __init__(self, config: OperatorConfig, namespaces: tuple[str, ...]) -> None:
+        self.failure: BaseException | None = None
+        self._config = config
+        self._namespaces = namespaces
+        self._cache = Cache()
+        self._queue: WorkQueue[Key] = WorkQueue()
+        self._synced = False
+        self._verified = time.monotonic()
+        self._stop = asyncio.Event()
+        self._relists: set[kinds.Kind] = set()
+        self._relisted = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def serve(self) -> None:
+        """Kopf's life cycle around ours."""
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(kopf.login_via_client)
+        kopf.on.startup(registry=registry)(self._start)
+        kopf.on.cleanup(registry=registry)(self._finish)
+        watch.register(registry, self._cache, self._enqueue, self._relist)
+        settings = kopf.OperatorSettings()
+        watch.configure(settings)
+        await kopf.operator(
+            registry=registry,
+            settings=settings,
+            standalone=True,
+            clusterwide=not self._namespaces,
+            namespaces=self._namespaces,
+            stop_flag=self._stop,
+        )
+
+    async def _start(self, **_: Any) -> None:  # noqa: ANN401 - kopf passes many
+        self._client = await KubeClient.connect()
+        await self._require_crd()
+        identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{random.randrange(16**8):08x}"  # noqa: S311
+        self._elector = Elector(self._client, namespace=_own_namespace(), identity=identity)
+        self._verifier = Verifier(self._client, self._cache, namespaces=self._namespaces)
+        port = int(os.environ.get("HTTP_PORT", HTTP_PORT))
+        self._http = await http.serve(port=port, healthy=self._unhealthy, ready=self._unready)
+        for part in (self._lead(), self._verify(), self._resync(), self._follow_relists(), self._gauges()):
+            self._tasks.append(asyncio.create_task(self._essential(part)))
+
+    async def _finish(self, **_: Any) -> None:  # noqa: ANN401 - kopf passes many
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._elector.release()
+        await self._http.cleanup()
+        await self._client.close()
+
+    async def _require_crd(self) -> None:
+        """Kopf would wait for a missing CRD in silence, for ever."""
+        try:
+            async for _ in self._client.pages(
+                kinds.DEPLOYMENT, namespace=self._namespaces[0] if self._namespaces else None
+            ):
+                return
+        except NotFoundError:
+            raise kopf.PermanentError(
+                "the CRD deepseekdeployments.serving.deepseek-operator.io is not installed: "
+                "apply crds/deepseekdeployments.yaml, or let the chart do it (crds.enabled)"
+            ) from None
+
+    async def _essential(self, part: Coroutine[Any, Any, None]) -> None:
+        """A part whose end ends the process."""
+        try:
+            await part
+        except Exception as error:
+            self.failure = error
+            logger.exception("the operator ends")
+            self._stop.set()
+
+    async def _lead(self) -> None:
+        await self._elector.acquire()
+        # A standby's watches may lag; the leader starts from what is.
+        changed = await self._persistently(self._verifier.fill)
+        self._synced = True
+        self._verified = time.monotonic()
+        self._enqueue(changed | set(self._cache.keys))
+        executor = Executor(
+            self._client,
+            self._cache,
+            self._elector,
+            WriteLimiter(per_second=self._config.writes_per_second, burst=self._config.write_burst),
+        )
+        reconciler = Reconciler(
+            client=self._client,
+            cache=self._cache,
+            executor=executor,
+            verifier=self._verifier,
+            queue=self._queue,
+            catalog=load(),
+            config=self._config,
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._elector.hold())
+            for _ in range(self._config.workers):
+                group.create_task(reconciler.work())
+
+    async def _persistently(self, attempt: Any) -> set[Key]:  # noqa: ANN401 - a bound coroutine function
+        while True:
+            try:
+                result: set[Key] = await attempt()
+            except (ApiError, UnreachableError) as error:
+                logger.warning("the cluster cannot be listed, again soon: %s", error)
+                await asyncio.sleep(1)
+            else:
+                return result
+
+    async def _verify(self) -> None:
+        if not self._synced:
+            await self._persistently(self._verifier.fill)
+            self._synced = True
+        while True:
+            await asyncio.sleep(self._config.verify_seconds)
+            self._enqueue(await self._persistently(self._verifier.compare))
+            self._verified = time.monotonic()
+
+    async def _resync(self) -> None:
+        while True:
+            await asyncio.sleep(RESYNC_SECONDS)
+            for key in self._cache.keys:
+                self._queue.add_after(key, random.uniform(0, RESYNC_SECONDS / 10))  # noqa: S311 - jitter
+
+    async def _follow_relists(self) -> None:
+        """Kopf re-lists after a 410 without noticing what was deleted meanwhile."""
+        while True:
+            await self._relisted.wait()
+            await asyncio.sleep(RELIST_DEBOUNCE_SECONDS)
+            self._relisted.clear()
+            waiting, self._relists = self._relists, set()
+            for kind in waiting:
+                self._enqueue(await self._persistently(lambda kind=kind: self._verifier.compare_kind(kind)))
+
+    async def _gauges(self) -> None:
+        while True:
+            QUEUE_DEPTH.set(len(self._queue))
+            counts: dict[Stage, int] = {}
+            for key in self._cache.keys:
+                deployment = self._cache.deployment(key)
+                for group in deployment.status.get("groups", ()) if deployment else ():
+                    counts[group["stage"]] = counts.get(group["stage"], 0) + 1
+            GROUPS.clear()
+            for stage, count in counts.items():
+                GROUPS.labels(stage=stage).set(count)
+            await asyncio.sleep(5)
+
+    def _enqueue(self, keys: set[Key]) -> None:
+        for key in keys:
+            self._queue.add(key)
+
+    def _relist(self, kind: kinds.Kind) -> None:
+        self._relists.add(kind)
+        self._relisted.set()
+
+    def _unhealthy(self) -> str | None:
+        if time.monotonic() - self._verified > 3 * self._config.verify_seconds + 60:
+            return "the cache has not been compared with the API server for too long"
+        return None
+
+    def _unready(self) -> str | None:
+        return None if self._synced else "the cache is not filled yet"
+
+
+def _own_namespace() -> str:
+    """Where the Lease lives: the pod's namespace, else ``default``."""
+    if namespace := os.environ.get("POD_NAMESPACE"):
+        return namespace
+    return NAMESPACE_FILE.read_text().strip() if NAMESPACE_FILE.exists() else "default"

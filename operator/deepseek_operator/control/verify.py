@@ -1,0 +1,99 @@
+"""Compare the cache with the API server: kopf loses deletions across a 410, and any watch may go quiet.
+
+A full list at the start; afterwards metadata only, every few minutes and after each re-list, which drops what is gone
+and, when something is missing or older, lists the kind in full once.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from deepseek_operator.control import kinds
+from deepseek_operator.control.cache import Cache, Key
+from deepseek_operator.control.client import KubeClient
+from deepseek_operator.control.metrics import GHOSTS, VERIFIED
+
+DEFAULT_CLASS: Final = "storageclass.kubernetes.io/is-default-class"
+
+
+class Verifier:
+    """Keeps a cache honest."""
+
+    def __init__(self, client: KubeClient, cache: Cache, *, namespaces: tuple[str, ...]) -> None:
+        self._client = client
+        self._cache = cache
+        self._namespaces = namespaces or (None,)
+        self.default_storage_class = False
+        """A claim without a class gets one."""
+
+    async def fill(self) -> set[Key]:
+        """List everything in full. Returns the deployments to look at."""
+        changed: set[Key] = set()
+        for kind in kinds.WATCHED:
+            changed |= await self._list(kind)
+        await self._storage_classes()
+        VERIFIED.set(time.time())
+        return changed
+
+    async def compare(self) -> set[Key]:
+        """Compare everything by metadata. Returns the deployments to look at."""
+        changed: set[Key] = set()
+        for kind in kinds.WATCHED:
+            changed |= await self.compare_kind(kind)
+        await self._storage_classes()
+        VERIFIED.set(time.time())
+        return changed
+
+    async def compare_kind(self, kind: kinds.Kind) -> set[Key]:
+        """Drop what is gone; list the kind in full when something is missing or older than it should be."""
+        changed, complete = await self._scan(kind)
+        return changed if complete else changed | await self._list(kind)
+
+    async def _scan(self, kind: kinds.Kind) -> tuple[set[Key], bool]:
+        listed: set[str] = set()
+        before = dict(self._cache.uids(kind))
+        complete = True
+        version = 0
+        for namespace in self._scopes(kind):
+            async for page in self._client.pages(kind, namespace=namespace, metadata_only=True):
+                version = max(version, int(page["metadata"]["resourceVersion"]))
+                for item in page["items"]:
+                    metadata = item["metadata"]
+                    listed.add(metadata["uid"])
+                    complete &= self._cache.knows(kind, metadata["uid"], int(metadata["resourceVersion"]))
+        return self._drop(kind, before, listed, version), complete
+
+    async def _list(self, kind: kinds.Kind) -> set[Key]:
+        listed: set[str] = set()
+        changed: set[Key] = set()
+        before = dict(self._cache.uids(kind))
+        version = 0
+        for namespace in self._scopes(kind):
+            async for page in self._client.pages(kind, namespace=namespace):
+                version = max(version, int(page["metadata"]["resourceVersion"]))
+                for item in page["items"]:
+                    body = {"apiVersion": kind.api_version, "kind": kind.kind, **item}
+                    listed.add(item["metadata"]["uid"])
+                    changed |= self._cache.put(kind, body)
+        return changed | self._drop(kind, before, listed, version)
+
+    def _drop(self, kind: kinds.Kind, before: dict[str, int], listed: set[str], version: int) -> set[Key]:
+        changed: set[Key] = set()
+        for uid, known in before.items():
+            # Something newer than the list may have been created after it was taken.
+            if uid not in listed and known <= version:
+                GHOSTS.labels(kind=kind.kind).inc()
+                changed |= self._cache.forget(kind, uid)
+        return changed
+
+    def _scopes(self, kind: kinds.Kind) -> tuple[str | None, ...]:
+        return self._namespaces if kind.namespaced else (None,)
+
+    async def _storage_classes(self) -> None:
+        found = False
+        async for page in self._client.pages(kinds.STORAGE_CLASS, metadata_only=True):
+            for item in page["items"]:
+                annotations = item["metadata"].get("annotations", {})
+                found |= annotations.get(DEFAULT_CLASS) == "true"
+        self.default_storage_class = found
