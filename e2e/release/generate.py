@@ -64,7 +64,7 @@ def install_manifest(helm: Path) -> str:
     return _INSTALL_HEADER + yaml.safe_dump_all(objects, sort_keys=False, allow_unicode=True, width=110)
 
 
-def _close_maps(node: Any) -> None:  # noqa: ANN401 - any JSON value
+def _close_maps(node: Any) -> None:
     """Refuses keys that do not match: pydantic prints only what holds for those that do."""
     if isinstance(node, dict):
         if "patternProperties" in node:

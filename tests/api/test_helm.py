@@ -57,7 +57,8 @@ def of_kind(objects: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 def may(cluster: Cluster, verb: str, resource: str, *options: str) -> bool:
     account = f"system:serviceaccount:{NAMESPACE}:{RELEASE}"
-    query = ("auth", "can-i", verb, resource, f"--as={account}", "--output=name", *options)
+    kind, _, subresource = resource.partition("/")
+    query = ("auth", "can-i", verb, kind, f"--subresource={subresource}", f"--as={account}", *options)
     command = [str(binary("kubectl")), f"--kubeconfig={cluster.kubeconfig}", *query]
     answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout.strip()
     assert answer in {"yes", "no"}
@@ -124,9 +125,7 @@ def test_install_run_and_uninstall_keep_the_users_deployments(bare: Cluster, tmp
 
     # Two pods exist: Pod Security `restricted` has let them in.
     inside = f"--namespace={NAMESPACE}"
-    bare.kubectl(
-        "wait", "--for=jsonpath={.status.replicas}=2", f"deployment/{RELEASE}", inside, "--timeout=60s"
-    )
+    bare.kubectl("wait", "--for=jsonpath={.status.replicas}=2", f"deployment/{RELEASE}", inside, "--timeout=60s")
     bare.kubectl("wait", "--for=create", "pod", "--selector=app.kubernetes.io/name=deepseek-operator", inside)
     config = json.loads(bare.kubectl("get", "configmap", RELEASE, inside, "--output=json"))["data"]
     assert yaml.safe_load(config["config.yaml"]) == {"weights": {"nodePath": "/mnt/models"}, "workers": 4}
@@ -135,15 +134,12 @@ def test_install_run_and_uninstall_keep_the_users_deployments(bare: Cluster, tmp
     bare.kubectl("wait", "--for=condition=Established", f"crd/{CRD_NAME}", "--timeout=30s")
     bare.kubectl("apply", "--namespace=default", f"--filename={SAMPLE}")
     helm("upgrade", RELEASE, str(CHART), "--set=replicaCount=3", cluster=bare)
+    kept = ("get", "dsd/deepseek-fp8", "--namespace=default", "--output=name")
     helm("uninstall", RELEASE, "--wait", cluster=bare)
     assert bare.kubectl("get", "deployments,clusterroles", inside, "--selector=helm.sh/chart") == ""
-    assert (
-        bare.kubectl("get", "dsd", "--namespace=default", "--output=name").strip().endswith("/deepseek-fp8")
-    )
+    assert bare.kubectl(*kept)
     helm("install", RELEASE, str(CHART), cluster=bare)
-    assert (
-        bare.kubectl("get", "dsd", "--namespace=default", "--output=name").strip().endswith("/deepseek-fp8")
-    )
+    assert bare.kubectl(*kept)
 
 
 @pytest.mark.parametrize(

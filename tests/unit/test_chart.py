@@ -86,9 +86,9 @@ def test_the_operator_has_least_rights() -> None:
         for resource in rule["resources"]
     }
     assert granted == RIGHTS
-    assert [
-        rule["resourceNames"] for rule in installed("ClusterRole")["rules"] if "resourceNames" in rule
-    ] == [["deepseekdeployments.serving.deepseek-operator.io"]]
+    assert [rule["resourceNames"] for rule in installed("ClusterRole")["rules"] if "resourceNames" in rule] == [
+        ["deepseekdeployments.serving.deepseek-operator.io"]
+    ]
     assert installed("Role", "deepseek-operator-leader")["rules"] == [
         {
             "apiGroups": ["coordination.k8s.io"],
@@ -112,9 +112,7 @@ def test_the_operators_pods_are_restricted_and_there_are_two() -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert pod["topologySpreadConstraints"][0]["topologyKey"] == "kubernetes.io/hostname"
-    assert installed("Namespace")["metadata"]["labels"] == {
-        "pod-security.kubernetes.io/enforce": "restricted"
-    }
+    assert installed("Namespace")["metadata"]["labels"] == {"pod-security.kubernetes.io/enforce": "restricted"}
     assert installed("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
 
 

@@ -114,9 +114,7 @@ def nodes(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
         yield from nodes(schema["additionalProperties"], f"{path}.*")
 
 
-LEAVES = [
-    path for path, node in nodes(SPEC) if not {"properties", "items", "additionalProperties"} & node.keys()
-]
+LEAVES = [path for path, node in nodes(SPEC) if not {"properties", "items", "additionalProperties"} & node.keys()]
 
 
 def spec_with(path: str, value: object) -> dict[str, Any]:

@@ -24,7 +24,8 @@ class Endless(Model):
 
 
 def model_of(annotation: object) -> type[BaseModel]:
-    return create_model("Made", field=(annotation, ...))
+    fields: dict[str, Any] = {"field": (annotation, ...)}
+    return create_model("Made", **fields)
 
 
 @pytest.mark.parametrize(
@@ -114,8 +115,8 @@ def test_what_is_not_structural_is_refused_with_its_path(annotation: object, rea
 
 
 def test_a_description_beside_a_reference_wins() -> None:
-    outer = create_model("Outer", inner=(Annotated[Inner, Field(description="Mine.")], ...))
-    assert structural(outer, path="")["properties"]["inner"]["description"] == "Mine."
+    outer = model_of(Annotated[Inner, Field(description="Mine.")])
+    assert structural(outer, path="")["properties"]["field"]["description"] == "Mine."
 
 
 def test_defaults_are_not_stored() -> None:

@@ -137,8 +137,7 @@ class _Converter:
     def _object(self, node: Schema, path: str, seen: tuple[str, ...]) -> Schema:
         if "properties" in node:
             properties = {
-                name: self.convert(child, f"{path}.{name}", seen)
-                for name, child in node["properties"].items()
+                name: self.convert(child, f"{path}.{name}", seen) for name, child in node["properties"].items()
             }
             required = {"required": node["required"]} if node.get("required") else {}
             return required | {"properties": properties}

@@ -21,6 +21,7 @@ Time = Annotated[str, StringConstraints(max_length=64), Field(json_schema_extra=
 ConditionStatus = Literal["True", "False", "Unknown"]
 Intent = Literal["Run", "Stop", "Remove"]
 Stage = Literal[
+    "Pending",
     "WaitingForNodes",
     "PullingImage",
     "FetchingWeights",
@@ -30,6 +31,7 @@ Stage = Literal[
     "Serving",
     "Draining",
     "BackingOff",
+    "Suspended",
     "Failed",
 ]
 Verdict = Literal["chosen", "feasible", "refused"]

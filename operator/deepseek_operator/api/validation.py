@@ -99,8 +99,7 @@ def _name_rules() -> Iterator[Rule]:
         f"!self.metadata.name.matches('{_GROUP_SUFFIX}')",
         lambda name: re.search(_GROUP_SUFFIX, name) is None,
         "NameLooksLikeGroup",
-        "metadata.name must not end in -g<number>: x-g0 is the first group of a deployment x; "
-        "choose another ending",
+        "metadata.name must not end in -g<number>: x-g0 is the first group of a deployment x; choose another ending",
     )
 
 
@@ -225,8 +224,7 @@ def _keys_rules() -> Iterator[Rule]:
         cel="!has(self.mode) || self.mode != 'secret' || has(self.secretName)",
         holds=needs_name,
         reason="SecretNameMissing",
-        message="secretName is missing: mode secret reads your own Secret; set secretName, "
-        "or use mode generate",
+        message="secretName is missing: mode secret reads your own Secret; set secretName, or use mode generate",
         cel_reason="FieldValueRequired",
     )
     yield Rule(
@@ -263,8 +261,7 @@ def _toleration_rules() -> Iterator[Rule]:
         cel="has(self.key) || (has(self.operator) && self.operator == 'Exists')",
         holds=equal_has_key,
         reason="TolerationKeyMissing",
-        message="key is missing: operator Equal compares one taint; set key, "
-        "or use operator Exists for all taints",
+        message="key is missing: operator Equal compares one taint; set key, or use operator Exists for all taints",
         cel_reason="FieldValueRequired",
     )
 
@@ -285,8 +282,7 @@ def _volume_rules() -> Iterator[Rule]:
         ".filter(set, set).size() == 1",
         holds=has_one_source,
         reason="VolumeSourceNotOne",
-        message="a volume has exactly one source; set one of persistentVolumeClaim, configMap, secret "
-        "and hostPath",
+        message="a volume has exactly one source; set one of persistentVolumeClaim, configMap, secret and hostPath",
     )
     yield Rule(
         path="spec.podTemplate",
@@ -362,12 +358,10 @@ def _values(path: str, spec: Spec) -> list[tuple[str, Any]]:
         field = name.removesuffix("[]")
         values = [(f"{place}.{field}", _child(value, field)) for place, value in values]
         if name.endswith("[]"):
-            values = [
-                (f"{place}[{index}]", item) for place, items in values for index, item in enumerate(items)
-            ]
+            values = [(f"{place}[{index}]", item) for place, items in values for index, item in enumerate(items)]
     return values
 
 
-def _child(model: Model, alias: str) -> Any:  # noqa: ANN401 - any field's value
+def _child(model: Model, alias: str) -> Any:
     names = {info.alias: name for name, info in type(model).model_fields.items()}
     return getattr(model, names[alias])

@@ -103,9 +103,7 @@ def _with_precisions(data: Any) -> Any:
     return data
 
 
-def _check_releases(
-    name: str, releases: Iterable[EngineRelease], accelerators: Iterable[Accelerator]
-) -> None:
+def _check_releases(name: str, releases: Iterable[EngineRelease], accelerators: Iterable[Accelerator]) -> None:
     known = {(each.vendor, each.architecture) for each in accelerators}
     for release in releases:
         for architecture in release.architectures:

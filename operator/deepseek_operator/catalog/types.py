@@ -56,6 +56,8 @@ class Vendor:
     """Node labels with the memory of a device: MiB as a plain number, GiB with G or Gi."""
     count_labels: tuple[str, ...]
     """Node labels with the number of devices, which must agree with allocatable."""
+    compute_labels: tuple[str, ...]
+    """Node labels with the major compute capability, which must agree with the product's."""
     driver_labels: tuple[str, ...]
     """Node labels with the driver's version; the part before the first dot counts."""
     refused_labels: Mapping[str, tuple[str, ...]]

@@ -84,9 +84,7 @@ def parse_deployment(document: Mapping[str, Any], *, namespace: str) -> Deployme
             )
         )
     if "spec" not in document:
-        problems.append(
-            Problem(field="spec", reason="Missing", message="is missing; spec.model is needed at least")
-        )
+        problems.append(Problem(field="spec", reason="Missing", message="is missing; spec.model is needed at least"))
     if problems:
         raise InvalidInputError(*problems)
     spec = parse_model(Spec, document["spec"], place="spec")
@@ -117,7 +115,7 @@ def read_config(path: str | None) -> OperatorConfig:
     return parse_model(OperatorConfig, documents[0] if documents else {}, place="")
 
 
-def parse_model(model: type[AnyModel], data: Any, *, place: str) -> AnyModel:  # noqa: ANN401 - untrusted input
+def parse_model(model: type[AnyModel], data: Any, *, place: str) -> AnyModel:
     """A model out of JSON data with the keys of the wire; ``place`` is where it stands, for messages.
 
     Raises:
@@ -174,9 +172,7 @@ def _problem(model: type[Model], detail: ErrorDetails, *, place: str) -> Problem
     given = detail["input"]
     match detail["type"]:
         case "extra_forbidden":
-            return _unknown(
-                str(steps[-1]), known=_known_fields(model, steps[:-1]), place=_dotted(place, steps[:-1])
-            )
+            return _unknown(str(steps[-1]), known=_known_fields(model, steps[:-1]), place=_dotted(place, steps[:-1]))
         case "missing":
             return Problem(field=field, reason="Missing", message="is missing and has no default")
         case "literal_error":
@@ -213,13 +209,11 @@ def _known_fields(model: type[Model], steps: Sequence[str | int]) -> tuple[str, 
         if isinstance(step, int):
             continue
         field = next(field for name, field in model.model_fields.items() if step in {field.alias, name})
-        model = next(
-            part for part in _parts(field.annotation) if isinstance(part, type) and issubclass(part, Model)
-        )
+        model = next(part for part in _parts(field.annotation) if isinstance(part, type) and issubclass(part, Model))
     return tuple(field.alias or name for name, field in model.model_fields.items())
 
 
-def _parts(annotation: Any) -> Iterable[Any]:  # noqa: ANN401 - annotations are any objects
+def _parts(annotation: Any) -> Iterable[Any]:
     """An annotation and everything inside it: list[X], X | None, Annotated[X, …]."""
     yield annotation
     for part in get_args(annotation):

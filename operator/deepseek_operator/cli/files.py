@@ -88,7 +88,7 @@ def _one_line(error: yaml.YAMLError) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}: {problem}" if mark else problem
 
 
-def _without_nulls(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+def _without_nulls(value: Any) -> Any:
     match value:
         case dict():
             entries: dict[Any, Any] = value

@@ -18,9 +18,7 @@ class Output(StrEnum):
 
 ResourceFile = Annotated[
     str,
-    typer.Option(
-        "--filename", "-f", metavar="FILE", help="DeepSeekDeployments, YAML or JSON; - reads stdin."
-    ),
+    typer.Option("--filename", "-f", metavar="FILE", help="DeepSeekDeployments, YAML or JSON; - reads stdin."),
 ]
 NodesFile = Annotated[
     str | None,

@@ -26,12 +26,12 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def write_json(document: Any) -> None:  # noqa: ANN401 - any JSON value
+def write_json(document: Any) -> None:
     """One JSON document."""
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_yaml(document: Any) -> None:  # noqa: ANN401 - any JSON value
+def write_yaml(document: Any) -> None:
     """One YAML document."""
     write_yaml_stream([document])
 

@@ -12,12 +12,12 @@ from deepseek_operator.api.problems import InvalidInputError
 from deepseek_operator.cli.documents import read_config, read_deployments
 from deepseek_operator.cli.exits import Exit, failures_as_exit_codes, tell_problems
 from deepseek_operator.cli.options import (  # typer reads them at run time
-    ConfigFile,  # noqa: TC001
-    DefaultStorageClass,  # noqa: TC001
-    Namespace,  # noqa: TC001
-    NodesFile,  # noqa: TC001
+    ConfigFile,
+    DefaultStorageClass,
+    Namespace,
+    NodesFile,
     Output,
-    ResourceFile,  # noqa: TC001
+    ResourceFile,
 )
 from deepseek_operator.cli.output import write_json, write_yaml
 from deepseek_operator.cli.picture import draw
@@ -98,6 +98,4 @@ def _show(outcomes: Sequence[tuple[Deployment, Plan | Refusal]]) -> None:
         # A log or a pipe has no width of its own; 80, rich's guess, would wrap most lines.
         console = Console(file=sys.stdout, highlight=False, width=_PLAIN_WIDTH, color_system=None)
     for deployment, outcome in outcomes:
-        console.print(
-            draw(outcome, title=deployment.name, groups=deployment.spec.replicas, width=console.width)
-        )
+        console.print(draw(outcome, title=deployment.name, groups=deployment.spec.replicas, width=console.width))

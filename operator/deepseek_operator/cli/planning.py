@@ -45,9 +45,7 @@ def plan_deployment(deployment: Deployment, view: ClusterView, facts: Facts) -> 
     catalog, spec = load(), deployment.spec
     nodes = [read_node(manifest) for manifest in view.nodes]
     inventory = take_inventory(nodes, catalog, tolerations=spec.scheduling.tolerations)
-    outcome = make_plan(
-        spec, inventory, catalog, facts, namespace=deployment.namespace, name=deployment.name
-    )
+    outcome = make_plan(spec, inventory, catalog, facts, namespace=deployment.namespace, name=deployment.name)
     if isinstance(outcome, Refusal):
         return outcome
     problems = check_args(spec, outcome)

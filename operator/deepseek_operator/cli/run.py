@@ -8,16 +8,14 @@ import typer
 
 from deepseek_operator.cli.documents import read_config
 from deepseek_operator.cli.exits import failures_as_exit_codes
-from deepseek_operator.cli.options import ConfigFile  # noqa: TC001 - typer reads it at run time
+from deepseek_operator.cli.options import ConfigFile
 
 
 def run(
     *,
     namespace: Annotated[
         list[str] | None,
-        typer.Option(
-            "--namespace", "-n", metavar="NS", help="Serve only this namespace; repeatable. Default: all."
-        ),
+        typer.Option("--namespace", "-n", metavar="NS", help="Serve only this namespace; repeatable. Default: all."),
     ] = None,
     config: ConfigFile = None,
 ) -> None:

@@ -1,7 +1,7 @@
 """What the operator knows of the cluster: records by owner, kept by watches, lists and our own writes.
 
-Whatever arrives is compared by resourceVersion (comparable since Kubernetes 1.35, integers in every etcd-backed server),
-so a late event never overwrites the answer to a write, and the operator reads its own writes.
+Whatever arrives is compared by resourceVersion (comparable since Kubernetes 1.35, integers in every etcd-backed
+server), so a late event never overwrites the answer to a write, and the operator reads its own writes.
 """
 
 from __future__ import annotations
@@ -137,9 +137,7 @@ class Cache:
             pods={group: tuple(sorted(found, key=lambda pod: pod.rank)) for group, found in pods.items()},
             children=children,
             revisions={c.revision: c for c in children.values() if isinstance(c, RevisionRecord)},
-            dead_nodes=frozenset(
-                pod.node for found in pods.values() for pod in found if self._dead(pod.node)
-            ),
+            dead_nodes=frozenset(pod.node for found in pods.values() for pod in found if self._dead(pod.node)),
             name_taken=name_taken,
         )
 
@@ -159,18 +157,13 @@ class Cache:
 
     def _put_owned(self, kind: kinds.Kind, body: Mapping[str, Any], identity: tuple[str, str]) -> set[Key]:
         labels = body["metadata"].get("labels", {})
-        if kind is kinds.REVISION:
-            owner = labels.get(names.REVISION_OF_LABEL, "")
-        else:
-            owner = labels.get(names.UID_LABEL, "")
+        owner = labels.get(names.REVISION_OF_LABEL if kind is kinds.REVISION else names.UID_LABEL, "")
         earlier = self._owners.get(identity)
         self._owners[identity] = owner
         if kind is kinds.POD:
             self._pods[owner][identity[1]] = project_pod(body)
             return self._concerned(owner)
-        project = {kinds.STATEFUL_SET: project_stateful_set, kinds.REVISION: project_revision}.get(
-            kind, project_child
-        )
+        project = {kinds.STATEFUL_SET: project_stateful_set, kinds.REVISION: project_revision}.get(kind, project_child)
         record = project(body)
         if earlier not in (None, owner):
             self._children[earlier or ""].pop((record.kind, record.name), None)

@@ -83,6 +83,8 @@ class KubeClient:
         accept = METADATA_ONLY if metadata_only else "application/json"
         while True:
             page = await self._request("GET", kind.path(namespace), query=query, accept=accept)
+            # An empty metadata-only list has items: null.
+            page["items"] = page.get("items") or []
             yield page
             token = page.get("metadata", {}).get("continue")
             if not token:
@@ -102,18 +104,14 @@ class KubeClient:
         path = kind.path(metadata.get("namespace"), metadata["name"])
         return await self._request("PATCH", path, query=query, body=manifest, content_type=APPLY_PATCH)
 
-    async def patch(
-        self, kind: Kind, namespace: str, name: str, patch: Any, *, content_type: str
-    ) -> dict[str, Any]:
+    async def patch(self, kind: Kind, namespace: str, name: str, patch: Any, *, content_type: str) -> dict[str, Any]:
         """A JSON or merge patch."""
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
         return await self._request(
             "PATCH", kind.path(namespace, name), query=query, body=patch, content_type=content_type
         )
 
-    async def replace(
-        self, kind: Kind, manifest: Mapping[str, Any], *, subresource: str = ""
-    ) -> dict[str, Any]:
+    async def replace(self, kind: Kind, manifest: Mapping[str, Any], *, subresource: str = "") -> dict[str, Any]:
         """PUT an object or a subresource; ``metadata.resourceVersion`` is the precondition."""
         metadata = manifest["metadata"]
         path = kind.path(metadata.get("namespace"), metadata["name"], subresource=subresource)

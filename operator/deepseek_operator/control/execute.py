@@ -127,9 +127,7 @@ class Executor:
         try:
             await self._client.create(kinds.EVENT, manifest)
         except (ApiError, UnreachableError) as error:
-            logger.warning(
-                "event %s of %s/%s was lost: %s", event.reason, deployment.namespace, deployment.name, error
-            )
+            logger.warning("event %s of %s/%s was lost: %s", event.reason, deployment.namespace, deployment.name, error)
 
     async def _create_once(self, action: CreateOnce) -> None:
         kind = kinds.BY_KIND[action.manifest["kind"]]
@@ -139,23 +137,17 @@ class Executor:
         except ConflictError:
             return
 
-    async def _apply(
-        self, deployment: DeploymentRecord, manifest: Mapping[str, Any], uid: str | None
-    ) -> None:
+    async def _apply(self, deployment: DeploymentRecord, manifest: Mapping[str, Any], uid: str | None) -> None:
         kind = kinds.BY_KIND[manifest["kind"]]
         if uid is None:
             await self._create(deployment, kind, manifest)
             return
         await self._adopt_fields(kind, deployment.namespace, manifest["metadata"]["name"])
         await self._gate("apply", kind.kind)
-        answer = await self._client.apply(
-            kind, {**manifest, "metadata": {**manifest["metadata"], "uid": uid}}
-        )
+        answer = await self._client.apply(kind, {**manifest, "metadata": {**manifest["metadata"], "uid": uid}})
         self._cache.put(kind, answer)
 
-    async def _create(
-        self, deployment: DeploymentRecord, kind: kinds.Kind, manifest: Mapping[str, Any]
-    ) -> None:
+    async def _create(self, deployment: DeploymentRecord, kind: kinds.Kind, manifest: Mapping[str, Any]) -> None:
         await self._gate("create", kind.kind)
         try:
             answer = await self._client.create(kind, manifest)
@@ -197,9 +189,7 @@ class Executor:
         )
 
     async def _start(self, deployment: DeploymentRecord, action: StartGroup) -> None:
-        async for page in self._client.pages(
-            kinds.POD, namespace=deployment.namespace, selector=action.pod_selector
-        ):
+        async for page in self._client.pages(kinds.POD, namespace=deployment.namespace, selector=action.pod_selector):
             for pod in page["items"]:
                 incarnation = pod["metadata"].get("labels", {}).get(names.INCARNATION_LABEL)
                 if incarnation != str(action.incarnation):

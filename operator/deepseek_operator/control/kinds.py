@@ -63,9 +63,7 @@ class Kind:
         return "/" + "/".join(parts)
 
 
-DEPLOYMENT: Final = Kind(
-    kind=names.KIND, group=names.GROUP, version=names.VERSION, plural=names.PLURAL, watched=True
-)
+DEPLOYMENT: Final = Kind(kind=names.KIND, group=names.GROUP, version=names.VERSION, plural=names.PLURAL, watched=True)
 STATEFUL_SET: Final = Kind(
     kind="StatefulSet", group="apps", version="v1", plural="statefulsets", selector=_OURS, watched=True
 )
@@ -97,9 +95,7 @@ REVISION: Final = Kind(
     watched=True,
 )
 SECRET: Final = Kind(kind="Secret", group="", version="v1", plural="secrets")
-VOLUME: Final = Kind(
-    kind="PersistentVolume", group="", version="v1", plural="persistentvolumes", namespaced=False
-)
+VOLUME: Final = Kind(kind="PersistentVolume", group="", version="v1", plural="persistentvolumes", namespaced=False)
 CLAIM: Final = Kind(kind="PersistentVolumeClaim", group="", version="v1", plural="persistentvolumeclaims")
 STORAGE_CLASS: Final = Kind(
     kind="StorageClass", group="storage.k8s.io", version="v1", plural="storageclasses", namespaced=False

@@ -9,24 +9,18 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 REGISTRY: Final = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
 
-RECONCILES: Final = Counter(
-    "deepseek_operator_reconciles", "Reconciles by outcome.", ["outcome"], registry=REGISTRY
-)
+RECONCILES: Final = Counter("deepseek_operator_reconciles", "Reconciles by outcome.", ["outcome"], registry=REGISTRY)
 RECONCILE_SECONDS: Final = Histogram(
     "deepseek_operator_reconcile_seconds",
     "Duration of a reconcile, writes included.",
     buckets=(0.001, 0.005, 0.02, 0.05, 0.1, 0.5, 1, 5, 30),
     registry=REGISTRY,
 )
-WRITES: Final = Counter(
-    "deepseek_operator_writes", "Writes to the API server.", ["action", "kind"], registry=REGISTRY
-)
+WRITES: Final = Counter("deepseek_operator_writes", "Writes to the API server.", ["action", "kind"], registry=REGISTRY)
 INCIDENTS: Final = Counter(
     "deepseek_operator_incidents", "Whole-group restarts by cause.", ["reason"], registry=REGISTRY
 )
-QUEUE_DEPTH: Final = Gauge(
-    "deepseek_operator_queue_depth", "Deployments waiting to be worked on.", registry=REGISTRY
-)
+QUEUE_DEPTH: Final = Gauge("deepseek_operator_queue_depth", "Deployments waiting to be worked on.", registry=REGISTRY)
 LEADER: Final = Gauge("deepseek_operator_leader", "1 while this replica holds the Lease.", registry=REGISTRY)
 GROUPS: Final = Gauge("deepseek_operator_groups", "Groups by stage.", ["stage"], registry=REGISTRY)
 VERIFIED: Final = Gauge(

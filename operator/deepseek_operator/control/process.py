@@ -19,6 +19,7 @@ from typing import Any, Final
 import kopf
 
 from deepseek_operator.api.config import OperatorConfig
+from deepseek_operator.api.status import Stage
 from deepseek_operator.catalog.load import load
 from deepseek_operator.control import http, kinds, watch
 from deepseek_operator.control.cache import Cache, Key
@@ -30,7 +31,6 @@ from deepseek_operator.control.metrics import GROUPS, QUEUE_DEPTH
 from deepseek_operator.control.queue import WorkQueue
 from deepseek_operator.control.reconcile import Reconciler
 from deepseek_operator.control.verify import Verifier
-from deepseek_operator.lifecycle.entries import Stage
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,8 @@ NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/name
 def run(config: OperatorConfig, namespaces: tuple[str, ...] = ()) -> int:
     """Run until SIGTERM (0) or until something essential fails (1)."""
     kopf.configure(log_format=kopf.LogFormat.JSON)
+    # kopf tells of every event handled; ours only note what changed.
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     operator = Operator(config, namespaces)
     asyncio.run(operator.serve())
     return 1 if operator.failure else 0
@@ -57,7 +59,7 @@ class Operator:
         self._namespaces = namespaces
         self._cache = Cache()
         self._queue: WorkQueue[Key] = WorkQueue()
-        self._synced = False
+        self._filled = asyncio.Event()
         self._verified = time.monotonic()
         self._stop = asyncio.Event()
         self._relists: set[kinds.Kind] = set()
@@ -82,7 +84,7 @@ class Operator:
             stop_flag=self._stop,
         )
 
-    async def _start(self, **_: Any) -> None:  # noqa: ANN401 - kopf passes many
+    async def _start(self, **_: Any) -> None:
         self._client = await KubeClient.connect()
         await self._require_crd()
         identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{random.randrange(16**8):08x}"  # noqa: S311
@@ -93,7 +95,7 @@ class Operator:
         for part in (self._lead(), self._verify(), self._resync(), self._follow_relists(), self._gauges()):
             self._tasks.append(asyncio.create_task(self._essential(part)))
 
-    async def _finish(self, **_: Any) -> None:  # noqa: ANN401 - kopf passes many
+    async def _finish(self, **_: Any) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -125,11 +127,11 @@ class Operator:
 
     async def _lead(self) -> None:
         await self._elector.acquire()
+        await self._filled.wait()
         # A standby's watches may lag; the leader starts from what is.
-        changed = await self._persistently(self._verifier.fill)
-        self._synced = True
+        await self._persistently(self._verifier.compare)
         self._verified = time.monotonic()
-        self._enqueue(changed | set(self._cache.keys))
+        self._enqueue(set(self._cache.keys))
         executor = Executor(
             self._client,
             self._cache,
@@ -150,7 +152,7 @@ class Operator:
             for _ in range(self._config.workers):
                 group.create_task(reconciler.work())
 
-    async def _persistently(self, attempt: Any) -> set[Key]:  # noqa: ANN401 - a bound coroutine function
+    async def _persistently(self, attempt: Any) -> set[Key]:
         while True:
             try:
                 result: set[Key] = await attempt()
@@ -161,9 +163,8 @@ class Operator:
                 return result
 
     async def _verify(self) -> None:
-        if not self._synced:
-            await self._persistently(self._verifier.fill)
-            self._synced = True
+        self._enqueue(await self._persistently(self._verifier.fill))
+        self._filled.set()
         while True:
             await asyncio.sleep(self._config.verify_seconds)
             self._enqueue(await self._persistently(self._verifier.compare))
@@ -212,7 +213,7 @@ class Operator:
         return None
 
     def _unready(self) -> str | None:
-        return None if self._synced else "the cache is not filled yet"
+        return None if self._filled.is_set() else "the cache is not filled yet"
 
 
 def _own_namespace() -> str:

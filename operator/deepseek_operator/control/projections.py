@@ -78,9 +78,7 @@ def project_pod(body: Body) -> PodRecord:
     scheduled = conditions.get("PodScheduled", {})
     inits = [_container(c) for c in status.get("initContainerStatuses", ())]
     unfinished = [c for c in inits if not (c.state == "terminated" and c.exit_code == 0)]
-    engine = next(
-        (c for c in status.get("containerStatuses", ()) if c["name"] == names.ENGINE_CONTAINER), None
-    )
+    engine = next((c for c in status.get("containerStatuses", ()) if c["name"] == names.ENGINE_CONTAINER), None)
     has_inits = bool(spec.get("initContainers"))
     return PodRecord(
         name=metadata["name"],

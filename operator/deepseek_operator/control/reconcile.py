@@ -42,7 +42,7 @@ EARLY_RETRY_SECONDS = 0.5
 class Reconciler:
     """Works on keys, one call a key at a time."""
 
-    def __init__(  # noqa: PLR0913 - the parts of the process, named at the call
+    def __init__(
         self,
         *,
         client: KubeClient,
@@ -155,9 +155,7 @@ class Reconciler:
 
     async def _still_taken(self, deployment: DeploymentRecord) -> ChildKey | None:
         """The foreign object that status complains about, if it still exists."""
-        stalled = next(
-            (c for c in deployment.status.get("conditions", ()) if c["type"] == "Stalled"), {"reason": ""}
-        )
+        stalled = next((c for c in deployment.status.get("conditions", ()) if c["type"] == "Stalled"), {"reason": ""})
         if stalled["reason"] != "NameTaken":
             return None
         kind, name = stalled["message"].split(" ")[:2]
@@ -180,9 +178,7 @@ class Reconciler:
             self._inventories_version = self._cache.nodes_version
         wanted = tuple(tolerations)
         if wanted not in self._inventories:
-            self._inventories[wanted] = take_inventory(
-                self._cache.nodes.values(), self._catalog, tolerations=wanted
-            )
+            self._inventories[wanted] = take_inventory(self._cache.nodes.values(), self._catalog, tolerations=wanted)
         return self._inventories[wanted]
 
 

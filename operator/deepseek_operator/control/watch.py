@@ -42,7 +42,7 @@ class NoProgress(kopf.ProgressStorage):
     def touch(self, *, body: kopf.Body, patch: kopf.Patch, value: str | None) -> None:
         """Nothing is touched."""
 
-    def clear(self, *, essence: Any) -> Any:  # noqa: ANN401 - kopf's own type is private
+    def clear(self, *, essence: Any) -> Any:
         """The essence is left as it is, without the deep copy of the default."""
         return essence
 
@@ -74,7 +74,7 @@ def register(registry: kopf.OperatorRegistry, cache: Cache, enqueue: Enqueue, re
 
 
 def _handler(kind: kinds.Kind, cache: Cache, enqueue: Enqueue, relisted: Relisted) -> Callable[..., Any]:
-    async def see(event: Mapping[str, Any], **_: Any) -> None:  # noqa: ANN401 - kopf passes many
+    async def see(event: Mapping[str, Any], **_: Any) -> None:
         body = event["object"]
         if event["type"] == "DELETED":
             enqueue(cache.remove(kind, body))

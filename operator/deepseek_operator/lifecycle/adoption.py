@@ -23,9 +23,7 @@ def read_entries(snapshot: Snapshot, *, now: datetime) -> tuple[GroupEntry, ...]
     return tuple(entries[index] for index in sorted(entries))
 
 
-def _adopt(
-    snapshot: Snapshot, owner: StatefulSetRecord, pods: tuple[PodRecord, ...], *, now: datetime
-) -> GroupEntry:
+def _adopt(snapshot: Snapshot, owner: StatefulSetRecord, pods: tuple[PodRecord, ...], *, now: datetime) -> GroupEntry:
     entry = GroupEntry(
         index=owner.group,
         revision=owner.revision,
@@ -61,10 +59,7 @@ def _works(owner: StatefulSetRecord, pods: tuple[PodRecord, ...]) -> bool:
         owner.replicas > 0
         and len(pods) == owner.replicas
         and all(
-            pod.ready
-            and not pod.deleting
-            and pod.engine.restarts == 0
-            and pod.incarnation == owner.incarnation
+            pod.ready and not pod.deleting and pod.engine.restarts == 0 and pod.incarnation == owner.incarnation
             for pod in pods
         )
     )

@@ -122,8 +122,7 @@ def _content(outcome: Outcome, entry: GroupEntry) -> RevisionContent | None:
 def _removed(snapshot: Snapshot, entry: GroupEntry) -> bool:
     name = snapshot.deployment.name
     return entry.intent == "Remove" and not (
-        snapshot.pods.get(entry.index)
-        or group_children(snapshot.children, deployment=name, index=entry.index)
+        snapshot.pods.get(entry.index) or group_children(snapshot.children, deployment=name, index=entry.index)
     )
 
 
@@ -179,9 +178,7 @@ class _Work:
         manifests = shared_objects(self._owner, spec, plan, config=self.outcome.config)
         if starting:
             yield from (
-                CreateOnce(manifest=manifest)
-                for manifest in manifests
-                if manifest["kind"] in CREATED_ONCE_KINDS
+                CreateOnce(manifest=manifest) for manifest in manifests if manifest["kind"] in CREATED_ONCE_KINDS
             )
         watched = [manifest for manifest in manifests if manifest["kind"] not in CREATED_ONCE_KINDS]
         yield from mend(watched, self.snapshot.children)

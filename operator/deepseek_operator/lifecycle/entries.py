@@ -4,23 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-Intent = Literal["Run", "Stop", "Remove"]
-Stage = Literal[
-    "Pending",
-    "WaitingForNodes",
-    "PullingImage",
-    "FetchingWeights",
-    "Rendezvous",
-    "Loading",
-    "Warming",
-    "Serving",
-    "Draining",
-    "BackingOff",
-    "Suspended",
-    "Failed",
-]
+from deepseek_operator.api.status import Intent, Stage
 
 INCIDENTS_KEPT = 3
 MESSAGE_LIMIT = 512
@@ -88,8 +74,7 @@ def read_entry(data: Mapping[str, Any]) -> GroupEntry:
         since=data.get("since", ""),
         message=data.get("message", ""),
         members=tuple(
-            Member(rank=item["rank"], uid=item["uid"], node=item.get("node", ""))
-            for item in data.get("members", ())
+            Member(rank=item["rank"], uid=item["uid"], node=item.get("node", "")) for item in data.get("members", ())
         ),
         ready=data.get("ready", False),
         formed=data.get("formed", False),

@@ -25,8 +25,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from deepseek_operator.api.status import Stage
 from deepseek_operator.lifecycle.clock import moment, seconds_until, stamp
-from deepseek_operator.lifecycle.entries import INCIDENTS_KEPT, GroupEntry, Incident, Member, Stage
+from deepseek_operator.lifecycle.entries import INCIDENTS_KEPT, GroupEntry, Incident, Member
 from deepseek_operator.lifecycle.incidents import STABLE_SECONDS, backoff_seconds, find_incident
 from deepseek_operator.lifecycle.records import PodRecord, StatefulSetRecord
 from deepseek_operator.lifecycle.stages import stage_of
@@ -104,16 +105,12 @@ def stop(entry: GroupEntry, *, why: str, now: datetime) -> GroupEntry:
 
 def remove(entry: GroupEntry, *, now: datetime) -> GroupEntry:
     """Scale down: stop the group and delete its objects."""
-    return _staged(
-        replace(entry, intent="Remove", ready=False, stable_since=""), "Draining", "scaled down", now=now
-    )
+    return _staged(replace(entry, intent="Remove", ready=False, stable_since=""), "Draining", "scaled down", now=now)
 
 
 def fail(entry: GroupEntry, incident: Incident, *, seed: str, now: datetime) -> GroupEntry:
     """Stop a group because of an incident, with the evidence and the time of the next start."""
-    forgiven = bool(
-        entry.stable_since and (now - moment(entry.stable_since)).total_seconds() >= STABLE_SECONDS
-    )
+    forgiven = bool(entry.stable_since and (now - moment(entry.stable_since)).total_seconds() >= STABLE_SECONDS)
     restarts = 1 if forgiven else entry.restarts + 1
     wait = backoff_seconds(restarts, seed=f"{seed}/{entry.index}/{restarts}")
     stopping = replace(
@@ -128,9 +125,7 @@ def fail(entry: GroupEntry, incident: Incident, *, seed: str, now: datetime) -> 
     return _staged(stopping, "Draining", incident.message, now=now)
 
 
-def _advance_running(
-    entry: GroupEntry, observed: Observed, *, size: int, seed: str, now: datetime
-) -> GroupEntry:
+def _advance_running(entry: GroupEntry, observed: Observed, *, size: int, seed: str, now: datetime) -> GroupEntry:
     if incident := _incident(entry, observed, now=now):
         return fail(entry, incident, seed=seed, now=now)
     pods = [pod for pod in observed.pods if pod.incarnation == entry.incarnation]

@@ -44,9 +44,7 @@ def mend(manifests: Iterable[Mapping[str, Any]], children: Mapping[ChildKey, Chi
     return actions
 
 
-def group_children(
-    children: Mapping[ChildKey, ChildRecord], *, deployment: str, index: int
-) -> list[ChildRecord]:
+def group_children(children: Mapping[ChildKey, ChildRecord], *, deployment: str, index: int) -> list[ChildRecord]:
     """The objects of one group that exist, in the order of deletion."""
     name = group_name(deployment, index)
     return [children[kind, name] for kind in GROUP_KINDS if (kind, name) in children]

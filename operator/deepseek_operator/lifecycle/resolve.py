@@ -50,7 +50,6 @@ def resolve(snapshot: Snapshot, around: Surroundings, *, keys: tuple[str, str]) 
     except InvalidInputError as error:
         return Outcome(config=around.config, spec=None, invalid=error.problems, contents=contents)
     record = snapshot.revisions.get(revision_hash(spec))
-    if record is not None:
     kept = _read(record.content) if record else None
     inventory = around.inventory_of(spec.scheduling.tolerations)
     if kept and _holds(snapshot, kept, inventory):

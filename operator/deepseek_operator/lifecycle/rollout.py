@@ -73,9 +73,7 @@ def _scale_up(
     return tuple(sorted((*entries, *added), key=lambda entry: entry.index))
 
 
-def _replace_outdated(
-    entries: Sequence[GroupEntry], *, target: StartWith, now: datetime
-) -> tuple[GroupEntry, ...]:
+def _replace_outdated(entries: Sequence[GroupEntry], *, target: StartWith, now: datetime) -> tuple[GroupEntry, ...]:
     running = [entry for entry in entries if entry.intent == "Run"]
     old = [entry for entry in running if outdated(entry, target)]
     chosen = {entry.index for entry in old if not entry.ready}

@@ -155,26 +155,20 @@ def _blocked(snapshot: Snapshot, outcome: Outcome) -> Condition | None:
             message=f"{kind} {name} exists and is not ours: delete or rename it, or rename this object.",
         )
     if outcome.invalid or (outcome.refusal and not outcome.refusal.waits_for_cluster):
-        return Condition(
-            type="Stalled", status="True", reason=outcome.problems[0].reason, message=_told(outcome)
-        )
+        return Condition(type="Stalled", status="True", reason=outcome.problems[0].reason, message=_told(outcome))
     return None
 
 
 def _accepted(outcome: Outcome) -> Condition:
     if outcome.invalid or (outcome.refusal and not outcome.refusal.waits_for_cluster):
-        return Condition(
-            type="Accepted", status="False", reason=outcome.problems[0].reason, message=_told(outcome)
-        )
+        return Condition(type="Accepted", status="False", reason=outcome.problems[0].reason, message=_told(outcome))
     return Condition(type="Accepted", status="True", reason="Accepted")
 
 
 def _planned(outcome: Outcome) -> Condition:
     plan = outcome.plan
     if plan is None:
-        return Condition(
-            type="Planned", status="False", reason=outcome.problems[0].reason, message=_told(outcome)
-        )
+        return Condition(type="Planned", status="False", reason=outcome.problems[0].reason, message=_told(outcome))
     split = plan.parallelism
     expected = len(plan.hardware.nodes) < plan.nodes_per_group
     return Condition(

@@ -69,9 +69,7 @@ def read_node(manifest: Mapping[str, Any]) -> Node:
     spec = manifest.get("spec") or {}
     status = manifest.get("status") or {}
     conditions = status.get("conditions")
-    ready = not conditions or any(
-        each.get("type") == "Ready" and each.get("status") == "True" for each in conditions
-    )
+    ready = not conditions or any(each.get("type") == "Ready" and each.get("status") == "True" for each in conditions)
     return Node(
         name=str(metadata.get("name", "")),
         labels={str(key): str(value) for key, value in (metadata.get("labels") or {}).items()},
@@ -89,9 +87,7 @@ def read_node(manifest: Mapping[str, Any]) -> Node:
     )
 
 
-def take_inventory(
-    nodes: Iterable[Node], catalog: Catalog, *, tolerations: Sequence[Toleration] = ()
-) -> Inventory:
+def take_inventory(nodes: Iterable[Node], catalog: Catalog, *, tolerations: Sequence[Toleration] = ()) -> Inventory:
     """Sorts nodes into classes; nodes without accelerators are left out silently, others with a reason.
 
     Args:
@@ -108,7 +104,7 @@ def take_inventory(
             counted.append(outcome)
         elif outcome is not None:
             skipped.append(outcome)
-            if outcome.reason == suitability.UNLABELLED:
+            if outcome.reason in {suitability.UNLABELLED, suitability.UNKNOWN}:
                 unlabelled.append(node)
     groups: dict[tuple[str, ...], list[_Counted]] = {}
     for each in counted:
@@ -157,9 +153,7 @@ def host_architecture(node: Node) -> str:
     return node.labels.get("kubernetes.io/arch", "amd64")
 
 
-def _count(
-    node: Node, catalog: Catalog, tolerations: Sequence[Toleration]
-) -> _Counted | SkippedNode | None:
+def _count(node: Node, catalog: Catalog, tolerations: Sequence[Toleration]) -> _Counted | SkippedNode | None:
     vendor = identity.vendor_of(node, catalog)
     if vendor is None:
         return None

@@ -15,6 +15,7 @@ from deepseek_operator.plan import identity
 from deepseek_operator.plan.types import Node, SkippedNode, Taint
 
 UNLABELLED: Final = "Unlabelled"
+UNKNOWN: Final = "UnknownProduct"
 MEMORY_TOLERANCE: Final = 0.05
 """Labels of test fixtures and of some clouds are nominal sizes; figures within 5 % are the same product."""
 
@@ -54,8 +55,12 @@ def unidentified(node: Node, vendor: Vendor, *, resource: str, devices: int) -> 
     offer = f"offers {devices} {resource}"
     if found:
         names = ", ".join(reading.value for reading in found)
-        message = f"{offer}, and its product {names} is not in the catalogue"
-        return _skip(node, "UnknownProduct", f"{message}; name a known one in spec.hardware.product if it equals it")
+        return _skip(
+            node,
+            UNKNOWN,
+            f"{offer}, and its product {names} is not in the catalogue; if it equals a known one, set "
+            "spec.hardware.product to that and spec.hardware.nodeSelector to a label of such nodes",
+        )
     return _skip(
         node,
         UNLABELLED,
@@ -64,9 +69,7 @@ def unidentified(node: Node, vendor: Vendor, *, resource: str, devices: int) -> 
     )
 
 
-def contradiction(
-    node: Node, vendor: Vendor, found: identity.Identity, *, devices: int
-) -> SkippedNode | None:
+def contradiction(node: Node, vendor: Vendor, found: identity.Identity, *, devices: int) -> SkippedNode | None:
     """The first label that disagrees with the product or with allocatable."""
     product = found.accelerator.product
     others = identity.readings(node.labels, found.reading.key)
@@ -90,14 +93,13 @@ def contradiction(
             f"has {memory:.1f} GiB a device by its labels, and {product} has {expected:.1f} GiB",
             "restart the labeller; a smaller variant of the product is not in the catalogue",
         )
-    major = node.labels.get("nvidia.com/gpu.compute.major")
-    if found.accelerator.compute_major is not None and major not in {
-        None,
-        str(found.accelerator.compute_major),
-    }:
+    expected_major = found.accelerator.compute_major
+    majors = (node.labels[key] for key in vendor.compute_labels if key in node.labels)
+    major = next(majors, None)
+    if expected_major is not None and major not in {None, str(expected_major)}:
         return _contradictory(
             node,
-            f"has compute capability {major} by its labels, and {product} has {found.accelerator.compute_major}",
+            f"has compute capability {major} by its labels, and {product} has {expected_major}",
             "restart the labeller",
         )
     return None

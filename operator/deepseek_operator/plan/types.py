@@ -92,14 +92,14 @@ class Inventory:
     classes: tuple[HardwareClass, ...]
     skipped: tuple[SkippedNode, ...]
     unlabelled: tuple[Node, ...] = ()
-    """Whole, ready nodes with accelerators that no label names: usable with spec.hardware.product and .nodeSelector."""
+    """Usable nodes whose product no label tells: for spec.hardware.product with .nodeSelector."""
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Labels of the nodes in ``classes``, for spec.hardware.nodeSelector."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parallelism:
-    """The split of a model. World size = tensor × pipeline; attention_data and expert live inside tensor."""
+    """The split of a model. World size = tensor x pipeline; attention_data and expert live inside tensor."""
 
     tensor: int
     pipeline: int = 1
@@ -182,7 +182,7 @@ class Requests:
     accelerators: int
     cpu_millicores: int
     memory_bytes: int
-    """/dev/shm included."""
+    """Shared memory included."""
     shm_bytes: int
 
 
@@ -236,4 +236,7 @@ class Refusal:
     considered: tuple[Candidate, ...]
     warnings: tuple[str, ...] = ()
     waits_for_cluster: bool
-    """True: nodes, labels or volumes may still appear (Planned=False). False: only the user can help (Accepted=False)."""
+    """True: nodes, labels or volumes may still appear (Planned=False).
+
+    False: only the user can help (Accepted=False).
+    """

@@ -1,1 +1,1 @@
-"""Kubernetes objects as plain dicts: one module a kind, pure functions, the same output for the same input."""
+"""Kubernetes objects as plain dicts: one module a kind, pure, the same output for the same input."""

@@ -6,33 +6,40 @@ unprotected or looks for a leader that has no address.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from deepseek_operator.api.config import OperatorConfig
-from deepseek_operator.api.resource import Spec
-from deepseek_operator.engines.types import Launch
-from deepseek_operator.plan.types import Plan
 from deepseek_operator.render.digest import with_desired_hash
 from deepseek_operator.render.disruption import disruption_budget
 from deepseek_operator.render.networkpolicy import api_policy, group_policy
-from deepseek_operator.render.owner import Owner
 from deepseek_operator.render.revision import RevisionContent, controller_revision, new_revision
 from deepseek_operator.render.secret import keys_secret
 from deepseek_operator.render.services import api_service, headless_service
 from deepseek_operator.render.statefulset import stateful_set
 from deepseek_operator.render.weights import node_volume
 
+if TYPE_CHECKING:
+    from deepseek_operator.api.config import OperatorConfig
+    from deepseek_operator.api.resource import Spec
+    from deepseek_operator.engines.types import Launch
+    from deepseek_operator.plan.types import Plan
+    from deepseek_operator.render.owner import Owner
+
 _FIRST: Final = 1
 """Number of the first revision, and of the first start of a group."""
 
 
-def shared_objects(owner: Owner, spec: Spec, plan: Plan, *, config: OperatorConfig) -> list[dict[str, Any]]:
+def shared_objects(
+    owner: Owner,
+    spec: Spec,
+    plan: Plan,
+    *,
+    config: OperatorConfig,  # noqa: ARG001 - callers treat shared and group objects alike
+) -> list[dict[str, Any]]:
     """What all groups share: the volume of weights and its claim, the API's policy and Service."""
-    del config  # part of the common signature of this module; nothing shared depends on it yet
     return [*node_volume(owner, plan.weights), api_policy(owner, spec.access.sources), api_service(owner)]
 
 
-def group_objects(  # noqa: PLR0913 - each a fact of its own, those of a start named at the call
+def group_objects(
     owner: Owner,
     index: int,
     revision: RevisionContent,
@@ -78,7 +85,8 @@ def all_objects(
             config=config,
         )
     ]
-    objects = [with_desired_hash(o) for o in once + shared_objects(owner, spec, plan, config=config) + groups]
+    shared = shared_objects(owner, spec, plan, config=config)
+    objects = [with_desired_hash(manifest) for manifest in once + shared + groups]
     if spec.access.keys.mode == "generate":
         objects.insert(0, keys_secret(owner, api_key=None, admin_key=None))
     return objects

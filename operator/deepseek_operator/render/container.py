@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from deepseek_operator.api.names import ENGINE_CONTAINER, INCARNATION_LABEL, POD_INDEX_LABEL
-from deepseek_operator.api.resource import Spec
-from deepseek_operator.engines.types import Launch
-from deepseek_operator.plan.types import Plan
-from deepseek_operator.render.owner import Owner
 from deepseek_operator.render.quantity import byte_quantity, cpu_quantity, literal
 from deepseek_operator.render.secret import keys_env
 from deepseek_operator.render.security import container_security
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from deepseek_operator.api.resource import Spec
+    from deepseek_operator.engines.types import Launch
+    from deepseek_operator.plan.types import Plan
+    from deepseek_operator.render.owner import Owner
 
 _READINESS_FAILURES: Final = 3
 _DOWNWARD: Final = {
@@ -39,7 +42,7 @@ def engine_container(
         "command": ["/bin/bash", "-c", literal(launch.script)],
         "env": _environment(owner, spec, plan, launch),
         "ports": _ports(plan, launch),
-        # No liveness probe: a kubelet must not restart one rank of a group; hangs are the operator's to judge.
+        # No liveness probe: a kubelet must not restart one rank of a group. Hangs are judged above.
         "startupProbe": _probe(
             launch.startup_probe,
             launch,
@@ -62,9 +65,7 @@ def _environment(owner: Owner, spec: Spec, plan: Plan, launch: Launch) -> list[d
     taken = {variable["name"] for variable in contract} | set(GROUP_VARIABLES)
     user = {variable.name: variable.value for variable in spec.engine.env}
     constants = [(name, value) for name, value in sorted(launch.env.items()) if name not in user]
-    return contract + [
-        _variable(name, value) for name, value in [*constants, *user.items()] if name not in taken
-    ]
+    return contract + [_variable(name, value) for name, value in [*constants, *user.items()] if name not in taken]
 
 
 def _contract(owner: Owner, spec: Spec, plan: Plan) -> list[dict[str, Any]]:
@@ -93,7 +94,7 @@ def _variable(name: str, value: str) -> dict[str, Any]:
 
 
 def _ports(plan: Plan, launch: Launch) -> list[dict[str, Any]]:
-    """Declared ports. On the host's network they are host ports, so that the scheduler keeps two groups apart."""
+    """Declared ports. On the host's network they are host ports, which keeps two groups off one node."""
     host = plan.fabric.mode == "host"
     return [
         {"name": name, "containerPort": port, "protocol": "TCP", **({"hostPort": port} if host else {})}
@@ -113,9 +114,9 @@ def _probe(command: Iterable[str], launch: Launch, *, failures: int) -> dict[str
 def _resources(plan: Plan) -> dict[str, Any]:
     """Devices and RDMA as request and limit, CPU and memory as request only.
 
-    /dev/shm and the page cache of the weights count as the pod's memory: a limit would have to foresee both, and
-    reaching it kills one rank and with it the group. The request reserves what the plan says; on nodes that belong to
-    the group alone nothing competes for the rest.
+    /dev/shm and the page cache of the weights count as the pod's memory: a limit would have to foresee
+    both, and reaching it kills one rank and with it the group. The request reserves what the plan says; on
+    nodes that belong to the group alone nothing competes for the rest.
     """
     devices = {plan.hardware.resource: str(plan.accelerators_per_node)}
     if plan.fabric.rdma_resource is not None:

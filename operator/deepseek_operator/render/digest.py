@@ -1,13 +1,14 @@
 """Whether an object is still as it was applied: hashes of what we want, and what managedFields say we own.
 
-Two questions are kept apart. *Did what we want change?* is answered by ``desired_hash``, written on the object as
-an annotation. *Did somebody else change it?* is answered by ``missing_ownership``: when another writer changes or
-removes a field, the API server takes that field out of our managedFields entry, so an entry that still names
-everything we render proves, without reading the object's spec, that nothing was touched.
+Two questions are kept apart. *Did what we want change?* is answered by ``desired_hash``, written on the
+object as an annotation. *Did somebody else change it?* is answered by ``missing_ownership``: when another
+writer changes or removes a field, the API server takes that field out of our managedFields entry, so an
+entry that still names everything we render proves, without reading the object's spec, that nothing was
+touched.
 
-The form of ``fieldsV1`` is that of sigs.k8s.io/structured-merge-diff, ``fieldpath/serialize-pe.go``: ``f:`` a field
-or map key, ``k:`` an item of a list by its keys, ``v:`` an item of a set, ``.`` the item itself. A field that is
-owned as a whole (a scalar, an atomic list or map) has the value ``{}``.
+The form of ``fieldsV1`` is that of sigs.k8s.io/structured-merge-diff, ``fieldpath/serialize-pe.go``: ``f:``
+a field or map key, ``k:`` an item of a list by its keys, ``v:`` an item of a set, ``.`` the item itself. A
+field that is owned as a whole (a scalar, an atomic list or map) has the value ``{}``.
 """
 
 from __future__ import annotations
@@ -48,15 +49,15 @@ _GRANULAR: Final = frozenset(
         "volumes",
     }
 )
-"""Maps and keyed lists of the kinds rendered here, where a bare ``{}`` means: still ours, but none of its items."""
+"""Maps and keyed lists of our kinds: there, a bare ``{}`` means that none of the items is ours any more."""
 
 
-def canonical(value: Any) -> str:  # noqa: ANN401 - any JSON value
+def canonical(value: Any) -> str:
     """One text for equal JSON values: sorted keys, no spaces, ASCII only."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def short_hash(value: Any, *, length: int = 16) -> str:  # noqa: ANN401 - any JSON value
+def short_hash(value: Any, *, length: int = 16) -> str:
     """The first hex digits of the SHA-256 of the canonical text."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:length]
 
@@ -83,8 +84,8 @@ def with_desired_hash(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def owned_fields(managed_fields: Sequence[Mapping[str, Any]], *, manager: str = FIELD_MANAGER) -> dict[str, Any]:
     """The union of a manager's fieldsV1 entries.
 
-    An object that was created by POST and applied later has two entries of ours, one of each operation. Entries of
-    subresources are somebody's status and left out.
+    An object that was created by POST and applied later has two entries of ours, one of each operation.
+    Entries of subresources are somebody's status and left out.
     """
     union: dict[str, Any] = {}
     for entry in managed_fields:
@@ -96,8 +97,8 @@ def owned_fields(managed_fields: Sequence[Mapping[str, Any]], *, manager: str = 
 def missing_ownership(desired: Mapping[str, Any], fields_v1: Mapping[str, Any]) -> str | None:
     """The first path of a rendered object that is not ours any more; None when it is untouched.
 
-    ``fields_v1`` is our entry, or the union that :func:`owned_fields` makes. Fields that others added are theirs and
-    no drift. A ControllerRevision's data cannot be changed and is owned as one.
+    ``fields_v1`` is our entry, or the union that :func:`owned_fields` makes. Fields that others added are
+    theirs and no drift. A ControllerRevision's data cannot be changed and is owned as one.
     """
     immutable = {"data"} if desired.get("kind") == "ControllerRevision" else set()
     for key, value in desired.items():
@@ -109,15 +110,14 @@ def missing_ownership(desired: Mapping[str, Any], fields_v1: Mapping[str, Any]) 
     return None
 
 
-def _first_missing(value: Any, fields: Mapping[str, Any] | None, path: str) -> str | None:  # noqa: ANN401 - JSON
+def _first_missing(value: Any, fields: Mapping[str, Any] | None, path: str) -> str | None:
     if path in _IDENTITY:
         return None
     if fields is None:
-        # The containers "metadata" and "spec" are never listed without a field below them.
-        return path if not isinstance(value, dict) else next(_leaves(value, path), path)
+        return _first_leaf(value, path) if isinstance(value, dict) else path
     if not isinstance(value, dict | list) or not value:
         return None
-    if not fields and not path.endswith("]") and path.rpartition(".")[2] not in _GRANULAR:
+    if not fields and path.rpartition(".")[2] not in _GRANULAR:
         return None
     children = _members(value, fields, path) if isinstance(value, dict) else _items(value, fields, path)
     return next((missing for child in children if (missing := _first_missing(*child))), None)
@@ -136,32 +136,26 @@ def _items(value: Sequence[Any], fields: Mapping[str, Any], path: str) -> Iterat
     members = [json.loads(key[2:]) for key in fields if key.startswith("v:")]
     for position, item in enumerate(value):
         if isinstance(item, dict):
-            found = next(((keys, below) for keys, below in keyed if _same_item(item, keys)), None)
-            name = ",".join(f"{key}={found[0][key]}" for key in sorted(found[0])) if found else _name(item, position)
-            yield item, found[1] if found else None, f"{path}[{name}]"
+            found = next((below for keys, below in keyed if _same_item(item, keys)), None)
+            yield item, found, f"{path}[{_name(item, position)}]"
         else:
             yield item, {} if item in members else None, f"{path}[{item}]"
 
 
 def _same_item(item: Mapping[str, Any], keys: Mapping[str, Any]) -> bool:
-    """Whether keys name this item; a key that we left to its default (a port's protocol) does not speak against it."""
+    """Whether keys name this item; a key left to its default (a port's protocol) does not count."""
     shared = [key for key in keys if key in item]
     return bool(shared) and all(item[key] == keys[key] for key in shared)
 
 
 def _name(item: Mapping[str, Any], position: int) -> str:
-    return next((f"{key}={item[key]}" for key in ("name", "uid", "mountPath", "port") if key in item), str(position))
+    named = (f"{key}={item[key]}" for key in ("name", "uid", "mountPath", "port") if key in item)
+    return next(named, str(position))
 
 
-def _leaves(value: Mapping[str, Any] | Sequence[Any], path: str) -> Iterator[str]:
-    """Paths of a missing subtree, so that a message names a field rather than all of ``metadata``."""
-    if isinstance(value, Mapping):
-        for key in value:
-            if f"{path}.{key}" not in _IDENTITY:
-                yield f"{path}.{key}"
-    else:
-        for position, item in enumerate(value):
-            yield f"{path}[{_name(item, position) if isinstance(item, Mapping) else item}]"
+def _first_leaf(value: Mapping[str, Any], path: str) -> str:
+    """A path inside a missing map, so that a message names a field rather than all of ``metadata``."""
+    return next((f"{path}.{key}" for key in value if f"{path}.{key}" not in _IDENTITY), path)
 
 
 def _merge(into: dict[str, Any], fields: Mapping[str, Any]) -> None:

@@ -11,7 +11,8 @@ from deepseek_operator.render.owner import Owner, child, group_labels, pod_selec
 def disruption_budget(owner: Owner, index: int) -> dict[str, Any]:
     """The budget of one group.
 
-    ``AlwaysAllow`` lets a drain evict ranks that are not ready: a group that does not serve must never block one.
+    ``AlwaysAllow`` lets a drain evict ranks that are not ready: a group that does not serve must never
+    block one.
     """
     budget = child(
         owner,

@@ -1,27 +1,31 @@
 """NetworkPolicies: ranks trust only their own group, clients reach only the leaders.
 
-Engines open unauthenticated ports between ranks and choose many of them at run time, so a list of ports cannot
-protect them; the pods of the group are let in on all ports and nobody else on any but the API's. Only ingress is
-restricted. Policies do not apply to pods on the host's network.
+Engines open unauthenticated ports between ranks and choose many of them at run time, so a list of ports
+cannot protect them; the pods of the group are let in on all ports and nobody else on any but the API's.
+Only ingress is restricted. Policies do not apply to pods on the host's network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepseek_operator.api.names import API_PORT, LEADER_INDEX, POD_INDEX_LABEL, UID_LABEL, group_name
-from deepseek_operator.api.resource import Peer
 from deepseek_operator.render.owner import Owner, child, group_labels, labels, pod_selector
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from deepseek_operator.api.resource import Peer
 
 
 def group_policy(
     owner: Owner, index: int, *, metrics_namespace_labels: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """The policy of one group: every port from its own ranks, and metrics of all ranks from the given namespaces.
+    """The policy of one group: every port from its own ranks, metrics from the given namespaces.
 
-    Metrics are served on the API's port by every rank, workers included; that rule is here because this policy is
-    the one that selects all ranks. It lets the metrics namespaces call the leader's API too, which its keys guard.
+    Metrics are served on the API's port by every rank, workers included; that rule is here because this
+    policy is the one that selects all ranks. It lets the metrics namespaces call the leader's API too,
+    which its keys guard.
     """
     rules: list[dict[str, Any]] = [{"from": [{"podSelector": {"matchLabels": pod_selector(owner, index)}}]}]
     if metrics_namespace_labels:
@@ -59,9 +63,7 @@ def _policy(
     selector: dict[str, str],
     rules: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    policy = child(
-        owner, api_version="networking.k8s.io/v1", kind="NetworkPolicy", name=name, labels=labels
-    )
+    policy = child(owner, api_version="networking.k8s.io/v1", kind="NetworkPolicy", name=name, labels=labels)
     policy["spec"] = {
         "podSelector": {"matchLabels": selector},
         "policyTypes": ["Ingress"],

@@ -1,22 +1,24 @@
 """The pod template of a revision: the same for all ranks of all groups, and stored with the revision.
 
-What differs between groups or their starts (group, leader's address, incarnation) is added by ``statefulset``.
-Names of volumes begin with ``deepseek-``, so that they meet none of podTemplate.
+What differs between groups or their starts (group, leader's address, incarnation) is added by
+``statefulset``. Names of volumes begin with ``deepseek-``, so that they meet none of podTemplate.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from deepseek_operator.api.names import REVISION_LABEL
-from deepseek_operator.api.resource import Spec, Toleration, Volume
-from deepseek_operator.engines.types import Launch
-from deepseek_operator.plan.types import Plan
 from deepseek_operator.render import weights
 from deepseek_operator.render.container import engine_container
 from deepseek_operator.render.owner import Owner, labels
 from deepseek_operator.render.quantity import byte_quantity
 from deepseek_operator.render.security import pod_security
+
+if TYPE_CHECKING:
+    from deepseek_operator.api.resource import Spec, Toleration, Volume
+    from deepseek_operator.engines.types import Launch
+    from deepseek_operator.plan.types import Plan
 
 RUN_DIRECTORY: Final = "/run/deepseek"
 """Lives as long as the pod: whether its engine was started before, and what the barrier agreed on."""
@@ -80,9 +82,7 @@ def _node_affinity(spec: Spec, plan: Plan) -> dict[str, Any]:
     wanted |= set(plan.hardware.node_labels.items()) | set(spec.hardware.node_selector.items())
     expressions = [{"key": key, "operator": "In", "values": [value]} for key, value in sorted(wanted)]
     return {
-        "requiredDuringSchedulingIgnoredDuringExecution": {
-            "nodeSelectorTerms": [{"matchExpressions": expressions}]
-        }
+        "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": expressions}]}
     }
 
 

@@ -23,7 +23,8 @@ def cpu_quantity(millicores: int) -> str:
 def literal(text: str) -> str:
     """Text that reaches the container unchanged.
 
-    Kubernetes replaces ``$(NAME)`` in commands, arguments, exec probes and values of variables, and reads ``$$`` as
-    one ``$`` (third_party/forked/golang/expansion/expand.go); every ``$`` doubled is every ``$`` kept.
+    Kubernetes replaces ``$(NAME)`` in commands, arguments, exec probes and values of variables, and reads
+    ``$$`` as one ``$`` (third_party/forked/golang/expansion/expand.go); every ``$`` doubled is every ``$``
+    kept.
     """
     return text.replace("$", "$$")

@@ -1,15 +1,15 @@
 """Revisions: what a spec means for its pods, computed once, stored, never computed again.
 
 A revision is the hash of the fields of a spec that affect pods. Its plan and pod template are kept in a
-ControllerRevision, so that groups keep running what they were started with while nodes come and go and the operator is
-replaced by newer ones, and so that going back to an earlier spec finds what ran then.
+ControllerRevision, so that groups keep running what they were started with while nodes come and go and the
+operator is replaced by newer ones, and so that going back to an earlier spec finds what ran then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from deepseek_operator.api.names import (
     DEPLOYMENT_LABEL,
@@ -22,14 +22,16 @@ from deepseek_operator.api.names import (
     revision_name,
 )
 from deepseek_operator.api.problems import InvalidInputError, Problem
-from deepseek_operator.api.resource import Spec
-from deepseek_operator.engines.types import Launch
 from deepseek_operator.plan.stored import dump
-from deepseek_operator.plan.types import Plan
 from deepseek_operator.render.digest import short_hash
 from deepseek_operator.render.owner import Owner, child
 from deepseek_operator.render.pod import pod_template
 from deepseek_operator.render.weights import claim_templates
+
+if TYPE_CHECKING:
+    from deepseek_operator.api.resource import Spec
+    from deepseek_operator.engines.types import Launch
+    from deepseek_operator.plan.types import Plan
 
 POD_FIELDS: Final = (
     "model",
@@ -71,8 +73,8 @@ class RevisionContent:
     def immutable_hash(self) -> str:
         """The hash of the StatefulSet fields that only delete-and-create can change.
 
-        The service's name and the selector's values follow from the object's own name and owner; only the form of
-        the selector could differ between two versions of the operator.
+        The service's name and the selector's values follow from the object's own name and owner; only the
+        form of the selector could differ between two versions of the operator.
         """
         return short_hash(
             {
@@ -89,7 +91,7 @@ def revision_hash(spec: Spec) -> str:
     Leaving defaults out keeps the hash of every existing spec when a later version adds an optional field.
     """
     written = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    fields = {name: written[name] for name in POD_FIELDS if name in written}
+    fields: dict[str, Any] = {name: written[name] for name in POD_FIELDS if name in written}
     if keys := written.get("access", {}).get("keys"):
         fields["access"] = {"keys": keys}
     return short_hash(fields, length=_HASH_LENGTH)
@@ -112,8 +114,8 @@ def new_revision(*, owner: Owner, spec: Spec, plan: Plan, launch: Launch) -> Rev
 def controller_revision(owner: Owner, content: RevisionContent, number: int) -> dict[str, Any]:
     """The object that stores a revision. ``number`` orders revisions by age.
 
-    Its labels are apart from those that select pods: the StatefulSet controller adopts revisions that match the
-    selector of one of its sets.
+    Its labels are apart from those that select pods: the StatefulSet controller adopts revisions that match
+    the selector of one of its sets.
     """
     labels = {
         MANAGED_BY_LABEL: MANAGED_BY,

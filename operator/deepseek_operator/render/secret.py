@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from deepseek_operator.api.names import keys_name
 from deepseek_operator.api.problems import InvalidInputError, Problem
-from deepseek_operator.api.resource import KeysSecret
 from deepseek_operator.render.owner import Owner, child, labels
+
+if TYPE_CHECKING:
+    from deepseek_operator.api.resource import KeysSecret
 
 API_KEY: Final = "api-key"
 ADMIN_KEY: Final = "admin-key"

@@ -8,8 +8,9 @@ from typing import Any
 def container_security(*, locks_memory: bool = False) -> dict[str, Any]:
     """The security context of every container.
 
-    RDMA pins memory, so its pods get IPC_LOCK; that is beyond Pod Security ``baseline``, and their namespace must be
-    labelled for it. Images of the engines run as root: runAsNonRoot would refuse them all.
+    RDMA pins memory, so its pods get IPC_LOCK; that is beyond Pod Security ``baseline``, and their
+    namespace must be labelled for it. Images of the engines run as root: runAsNonRoot would refuse them
+    all.
     """
     capabilities: dict[str, Any] = {"drop": ["ALL"]}
     if locks_memory:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepseek_operator.api.names import (
     ENGINE_CONTAINER,
@@ -19,8 +18,11 @@ from deepseek_operator.api.names import (
 from deepseek_operator.render.owner import Owner, child, group_labels, pod_selector
 from deepseek_operator.render.revision import POD_MANAGEMENT_POLICY, RevisionContent
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-def stateful_set(  # noqa: PLR0913 - keyword-only, each a fact of its own
+
+def stateful_set(
     *,
     owner: Owner,
     index: int,
@@ -31,13 +33,11 @@ def stateful_set(  # noqa: PLR0913 - keyword-only, each a fact of its own
 ) -> dict[str, Any]:
     """A group's StatefulSet; ``replicas`` is the nodes of the group, or 0 to stop it.
 
-    Nothing but ``spec.replicas`` depends on ``replicas``, so that a stop changes one number. Pods are replaced only by
-    a stop and a start (OnDelete): two templates never mix in a group.
+    Nothing but ``spec.replicas`` depends on ``replicas``, so that a stop changes one number. Pods are
+    replaced only by a stop and a start (OnDelete): two templates never mix in a group.
     """
     name = group_name(owner.name, index)
-    manifest = child(
-        owner, api_version="apps/v1", kind="StatefulSet", name=name, labels=group_labels(owner, index)
-    )
+    manifest = child(owner, api_version="apps/v1", kind="StatefulSet", name=name, labels=group_labels(owner, index))
     manifest["metadata"]["annotations"] = {
         TEMPLATE_HASH_ANNOTATION: revision.template_hash,
         IMMUTABLE_HASH_ANNOTATION: revision.immutable_hash,
@@ -62,9 +62,7 @@ def stateful_set(  # noqa: PLR0913 - keyword-only, each a fact of its own
     return manifest
 
 
-def _template(
-    owner: Owner, index: int, revision: RevisionContent, *, incarnation: int, leader: str
-) -> dict[str, Any]:
+def _template(owner: Owner, index: int, revision: RevisionContent, *, incarnation: int, leader: str) -> dict[str, Any]:
     template: dict[str, Any] = copy.deepcopy(dict(revision.template))
     template["metadata"]["labels"] |= {
         GROUP_LABEL: str(index),

@@ -1,9 +1,10 @@
 """Where the weights lie in a pod, and the init container that brings or checks them.
 
-The hub's token reaches only ``fetch-weights``; the engine mounts the weights read-only and is told to stay offline.
-Weights of ``weights.cache: node`` lie in a directory of each node behind a PersistentVolume and a claim of the same
-content on every node, so that pods name a claim and pass Pod Security ``baseline``. Both outlive the deployment on
-purpose: they carry no owner reference, and nothing in them depends on one deployment, since several may share them.
+The hub's token reaches only ``fetch-weights``; the engine mounts the weights read-only and is told to stay
+offline. Weights of ``weights.cache: node`` lie in a directory of each node behind a PersistentVolume and a
+claim of the same content on every node, so that pods name a claim and pass Pod Security ``baseline``. Both
+outlive the deployment on purpose: they carry no owner reference, and nothing in them depends on one
+deployment, since several may share them.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ from __future__ import annotations
 import math
 from functools import cache
 from importlib import resources
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from deepseek_operator.api.names import FETCH_CONTAINER, MANAGED_BY, MANAGED_BY_LABEL
-from deepseek_operator.api.resource import Spec
-from deepseek_operator.plan.types import Plan, WeightsPlan
-from deepseek_operator.render.owner import Owner
 from deepseek_operator.render.quantity import literal
 from deepseek_operator.render.security import container_security
+
+if TYPE_CHECKING:
+    from deepseek_operator.api.resource import Spec
+    from deepseek_operator.plan.types import Plan, WeightsPlan
+    from deepseek_operator.render.owner import Owner
 
 VOLUME: Final = "deepseek-weights"
 CHECK_CONTAINER: Final = "check-weights"
@@ -26,9 +29,9 @@ CHECK_CONTAINER: Final = "check-weights"
 _ROOT: Final = "/weights"
 _DEFAULT_REVISION: Final = "main"
 _NODE_CAPACITY: Final = "1Ti"
-"""Nominal: a hostPath has no size limit, and a claim's size can never be changed, so it must not depend on a model."""
+"""Nominal: a hostPath has no limit, and a size that depended on the model could never be changed."""
 _RANK_OVERHEAD: Final = 1.1
-"""A claim of a rank over the size of the weights: 5 % that ext4 keeps for root (mke2fs(8), -m), tables, partial files."""
+"""Claim over weights: the 5 % that ext4 keeps for root (mke2fs(8), -m), its tables, partial files."""
 _PASSED_TO_FETCH: Final = frozenset(
     {
         "HF_ENDPOINT",
@@ -120,7 +123,6 @@ def node_volume(owner: Owner, weights: WeightsPlan) -> list[dict[str, Any]]:
                 "claimRef": {**claim, "namespace": owner.namespace},
                 "hostPath": {"path": weights.node_path, "type": "DirectoryOrCreate"},
                 "persistentVolumeReclaimPolicy": "Retain",
-                "storageClassName": "",
             },
         },
         {
@@ -197,8 +199,8 @@ def _fetch_env(spec: Spec) -> list[dict[str, Any]]:
 def _mount_point(weights: WeightsPlan) -> tuple[str, str | None]:
     """Mount path and sub-path, so that the weights lie at ``weights.path``.
 
-    Volumes are mounted as a whole wherever the path allows it: a sub-path that does not exist fails in the kubelet,
-    with a message that names no field of ours.
+    Volumes are mounted as a whole wherever the path allows it: a sub-path that does not exist fails in the
+    kubelet, with a message that names no field of ours.
     """
     path = weights.path.rstrip("/")
     if weights.volume != "claim":

@@ -1,8 +1,9 @@
 """Brings a model's weights from the Hugging Face hub into a directory, once.
 
-Runs in the init container ``fetch-weights`` by ``python3 -c``, with the engine image's own Python (3.9 or newer) and
-huggingface_hub. A marker file records what is complete: as long as it matches, the hub is not contacted. Several pods
-may share the directory; one fetches, the others wait for it. An interrupted download goes on where it stopped.
+Runs in the init container ``fetch-weights`` by ``python3 -c``, with the engine image's own Python (3.9 or
+newer) and huggingface_hub. A marker file records what is complete: as long as it matches, the hub is not
+contacted. Several pods may share the directory; one fetches, the others wait for it. An interrupted
+download goes on where it stopped.
 
 Exit codes: 0 complete, 1 failed with a message that names the field of the DeepSeekDeployment to change.
 """
@@ -111,12 +112,12 @@ def require_space(directory: Path, files: dict[str, int]) -> None:
         raise FetchError(
             f"spec.weights.cache: the volume of {directory} has {free / GIB:.1f} GiB free and "
             f"{missing / GIB:.1f} GiB are still to be fetched; free space on it, or use a larger one "
-            "(weights.nodePath in the operator's configuration, a larger StorageClass, or a claim of your own "
-            "with spec.weights.source: pvc://claim/path)"
+            "(weights.nodePath in the operator's configuration, another StorageClass, or a claim of your "
+            "own with spec.weights.source: pvc://claim/path)"
         )
 
 
-def hub_message(error: Exception, errors: Any, repository: str, revision: str, directory: Path) -> str:  # noqa: ANN401 - the library's module
+def hub_message(error: Exception, errors: Any, repository: str, revision: str, directory: Path) -> str:
     """What to change after an error of the hub."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, errors.GatedRepoError) or status == 403:
@@ -125,27 +126,27 @@ def hub_message(error: Exception, errors: Any, repository: str, revision: str, d
             "conditions on its page and set the Secret of a token that may read it"
         )
     if isinstance(error, errors.RevisionNotFoundError):
-        return f"spec.revision: {repository} has no revision {revision} (404); name a commit, branch or tag of it"
+        return f"spec.revision: {repository} has no revision {revision}; name a commit, branch or tag of it"
     if isinstance(error, errors.RepositoryNotFoundError) or status in {401, 404}:
         token = "the token was refused" if os.environ.get("HF_TOKEN") else "no token was sent"
         return (
-            f"spec.weights.source: the hub has no repository {repository}, or it is private and {token} "
-            f"({status or 404}); correct the name, or set spec.weights.tokenSecret to a token that may read it"
+            f"spec.weights.source: the hub has no repository {repository}, or it is private and "
+            f"{token} ({status or 404}); correct the name, or name a token that may read it in spec.weights.tokenSecret"
         )
     if isinstance(error, OSError) and error.filename:
         return storage_message(error, directory)
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     return (
-        f"cannot fetch {repository} from {endpoint}: {type(error).__name__}: {error}; check the pods' way out, or set "
-        "HF_ENDPOINT or HTTPS_PROXY in spec.engine.env"
+        f"cannot fetch {repository} from {endpoint}: {type(error).__name__}: {error}; check the pods' way "
+        "out, or set HF_ENDPOINT or HTTPS_PROXY in spec.engine.env"
     )
 
 
 def storage_message(error: OSError, directory: Path) -> str:
     """What to change after an error of the volume."""
     return (
-        f"spec.weights.cache: cannot write {directory}: {error.strerror or error}; the volume must be writable for the "
-        "container's user"
+        f"spec.weights.cache: cannot write {directory}: {error.strerror or error}; the volume must be "
+        "writable for the container's user"
     )
 
 

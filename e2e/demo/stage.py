@@ -1,0 +1,194 @@
+"""Where the story takes place, and what can be done there: run kubectl, make nodes, plan, apply, wait."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from deepseek_operator.api.names import GROUP, INCARNATION_LABEL, PLURAL
+from e2e.cluster import nodes as fake_nodes
+from e2e.cluster.components import FAKE_NODE
+from e2e.cluster.handle import Cluster
+from e2e.demo import operator, screen
+from e2e.demo.screen import DemoError
+from e2e.demo.state import State
+
+ROOT = Path(__file__).parents[2]
+MANIFESTS = ROOT / "manifests"
+NODES = ROOT / "e2e" / "cluster" / "nodes"
+CRD_FILE = ROOT / "crds" / f"{PLURAL}.yaml"
+CRD = f"{PLURAL}.{GROUP}"
+NAMESPACES = ("demo-nvidia", "demo-amd", "demo-ascend")
+READY_SECONDS = 90
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """Where the story takes place."""
+
+    cluster: Cluster
+    operator: operator.Operator
+    state: State
+    fake: bool
+    """Fake nodes may be made: the cluster is ours, or kwok keeps the nodes of the user's."""
+
+
+def prepare(cluster: Cluster, state: State) -> State:
+    """The cluster as a first run finds it: what an earlier one left is removed, the CRD is there."""
+    screen.heading("The cluster")
+    remove(cluster, state)
+    known = cluster.kubectl("get", "crd", CRD, "--ignore-not-found", "--output=name").strip()
+    state = replace(state, nodes=(), created_crd=state.created_crd or not known)
+    state.save()
+    kubectl(cluster, "apply", "--server-side", "--force-conflicts", f"--filename={shown(CRD_FILE)}")
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{CRD}")
+    return state
+
+
+def remove(cluster: Cluster, state: State) -> None:
+    """Delete what the demonstration made in the cluster, apart from the CRD."""
+    gone = ("delete", "--ignore-not-found", "--wait", "--timeout=60s")
+    cluster.kubectl(*gone, "namespace", *NAMESPACES)
+    if state.nodes:
+        cluster.kubectl(*gone, "node", *state.nodes)
+    volumes = cluster.kubectl("get", "pv", f"--selector={GROUP}/demo", "--output=name").split()
+    if volumes:
+        cluster.kubectl(*gone, *volumes)
+
+
+def may_fake_nodes(cluster: Cluster) -> bool:
+    """Whether the cluster's nodes are kwok's: fake nodes in a real cluster would attract real pods."""
+    if not cluster.external:
+        return True
+    found = json.loads(cluster.kubectl("get", "nodes", "--output=json"))["items"]
+    return bool(found) and all(FAKE_NODE in node["metadata"].get("annotations", {}) for node in found)
+
+
+def add_nodes(stage: Stage, file: str) -> Stage:
+    """Make the fake nodes of a file and record their names."""
+    # Not Cluster.apply_nodes: that refuses a user's cluster, and one that kwok runs is welcome here.
+    names = fake_nodes.apply(NODES / file, kubectl=stage.cluster.kubectl)
+    state = replace(stage.state, nodes=(*stage.state.nodes, *names))
+    state.save()
+    return replace(stage, state=state)
+
+
+def change_nodes(stage: Stage, file: str) -> Stage:
+    """Cordon the nodes there are and add others; what serves on a cordoned node goes on serving."""
+    stage.cluster.kubectl("cordon", *stage.state.nodes)
+    stage = add_nodes(stage, file)
+    kubectl(stage.cluster, "get", "nodes")
+    return stage
+
+
+def plan(stage: Stage, manifest: str) -> bool:
+    """Show the plan; returns whether nothing fits."""
+    arguments = ["plan", "-f", shown(MANIFESTS / manifest), "--config", str(operator.config_file())]
+    screen.command(["deepseek-operator", *arguments[:3]])
+    # Not captured: in a terminal the program draws in colour and to the terminal's width.
+    ended = subprocess.run([operator.PROGRAM, *arguments], cwd=ROOT, env=_environment(stage), check=False, timeout=60)
+    if ended.returncode not in (0, 3):
+        raise DemoError(f"deepseek-operator plan ended with exit code {ended.returncode}")
+    return ended.returncode == 3
+
+
+def show_launch(stage: Stage, manifest: str) -> None:
+    """Show what the first two ranks execute."""
+    arguments = ["plan", "-f", shown(MANIFESTS / manifest), "--config", str(operator.config_file()), "-o", "json"]
+    answer = subprocess.run(
+        [operator.PROGRAM, *arguments],
+        cwd=ROOT, env=_environment(stage), stdout=subprocess.PIPE, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    plan = json.loads(answer.stdout)
+    for rank, role in enumerate(("leader", "worker")):
+        screen.heading(f"What rank {rank} executes ({role})")
+        screen.launch_command(plan[role]["command"])
+
+
+def serve(stage: Stage, manifest: str, *, namespace: str) -> None:
+    """Apply a manifest and show the deployment and its pods when it is Ready."""
+    name = Path(manifest).stem
+    create_namespace(stage, namespace)
+    kubectl(stage.cluster, "apply", f"--namespace={namespace}", f"--filename={shown(MANIFESTS / manifest)}")
+    await_ready(stage, name, namespace)
+    kubectl(stage.cluster, "get", "dsd", f"--namespace={namespace}", "--output=wide")
+    kubectl(stage.cluster, "get", "pods", f"--namespace={namespace}", "--output=wide")
+
+
+def create_namespace(stage: Stage, namespace: str) -> None:
+    """Make a namespace unless it is there."""
+    known = stage.cluster.kubectl("get", "namespace", namespace, "--ignore-not-found", "--output=name")
+    if not known.strip():
+        stage.cluster.kubectl("create", "namespace", namespace)
+
+
+def await_ready(stage: Stage, name: str, namespace: str) -> None:
+    """Return when a deployment is Ready; raise when it is stalled or too slow."""
+
+    def ready() -> bool | None:
+        conditions = _conditions(stage, name, namespace)
+        if conditions.get("Stalled", {}).get("status") == "True":
+            raise DemoError(f"{namespace}/{name} is stalled: {conditions['Stalled'].get('message')}")
+        return True if conditions.get("Ready", {}).get("status") == "True" else None
+
+    screen.until(ready, what=f"{namespace}/{name} to be Ready", seconds=READY_SECONDS, check=stage.operator.check)
+
+
+def _conditions(stage: Stage, name: str, namespace: str) -> dict[str, dict[str, Any]]:
+    """The conditions by type, of the current generation only."""
+    found = json.loads(stage.cluster.kubectl("get", "dsd", name, f"--namespace={namespace}", "--output=json"))
+    generation = found["metadata"]["generation"]
+    conditions: Sequence[dict[str, Any]] = found.get("status", {}).get("conditions", [])
+    return {item["type"]: item for item in conditions if item.get("observedGeneration") == generation}
+
+
+def pods(stage: Stage, namespace: str) -> list[dict[str, Any]]:
+    """The pods of all groups in a namespace."""
+    answer = stage.cluster.kubectl(
+        "get", "pods", f"--namespace={namespace}", f"--selector={INCARNATION_LABEL}", "--output=json"
+    )
+    items: list[dict[str, Any]] = json.loads(answer)["items"]
+    return items
+
+
+def pods_line(pods: Sequence[dict[str, Any]]) -> str:
+    """The pods on one line: name, UID, incarnation, state."""
+    return "   ".join(_pod_text(pod) for pod in pods) or "no pods"
+
+
+def _pod_text(pod: dict[str, Any]) -> str:
+    metadata = pod["metadata"]
+    if "deletionTimestamp" in metadata:
+        state = "terminating"
+    else:
+        state = "ready" if is_ready(pod) else pod["status"].get("phase", "").lower()
+    incarnation = metadata["labels"].get(INCARNATION_LABEL)
+    return f"{metadata['name']} {metadata['uid'][:8]} incarnation {incarnation}: {state}"
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    """Whether a pod is ready and not on its way out."""
+    return "deletionTimestamp" not in pod["metadata"] and any(
+        condition["type"] == "Ready" and condition["status"] == "True"
+        for condition in pod["status"].get("conditions", [])
+    )
+
+
+def kubectl(cluster: Cluster, *arguments: str) -> None:
+    """Run kubectl, showing the command and the answer."""
+    screen.command(["kubectl", *arguments])
+    screen.output(cluster.kubectl(*arguments))
+
+
+def shown(path: Path) -> str:
+    """A path as one would type it in the repository, where it is run from there."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _environment(stage: Stage) -> dict[str, str]:
+    return {**os.environ, "KUBECONFIG": str(stage.cluster.kubeconfig)}

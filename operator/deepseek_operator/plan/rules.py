@@ -1,0 +1,132 @@
+"""The engine's own rules for splits, so that a plan never crashes a group on every node at once.
+
+Sources: SGLang 0.5.23 arg_groups/validation_hook.py (topology), arg_groups/parallel_hook.py (attention data),
+layers/quantization/fp8.py (blocks), entrypoints/engine.py (ranks on nodes), arg_groups/speculative_hook.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deepseek_operator.api.problems import Problem
+from deepseek_operator.catalog.types import Dimensions
+from deepseek_operator.plan.types import Parallelism
+
+
+def violations(
+    split: Parallelism, dimensions: Dimensions, *, precision: str, nodes: int, mtp: bool
+) -> tuple[Problem, ...]:
+    """Every rule that a split breaks on ``nodes`` nodes, in the order in which the engine would meet it."""
+    return tuple(_violations(split, dimensions, precision=precision, nodes=nodes, mtp=mtp))
+
+
+def legal_tensors(dimensions: Dimensions, *, precision: str, most: int) -> tuple[int, ...]:
+    """Tensor-parallel sizes up to ``most`` that the model allows by itself, ascending."""
+    return tuple(
+        tensor
+        for tensor in range(1, most + 1)
+        if not violations(Parallelism(tensor=tensor), dimensions, precision=precision, nodes=1, mtp=False)
+    )
+
+
+def _violations(split: Parallelism, dims: Dimensions, *, precision: str, nodes: int, mtp: bool) -> Iterator[Problem]:
+    yield from _attention(split, dims)
+    yield from _experts(split, dims)
+    if precision == "fp8":
+        yield from _blocks(split, dims)
+    yield from _ranks(split, dims, nodes)
+    if mtp and split.pipeline > 1:
+        yield Problem(
+            field="spec.engine.features.mtp",
+            reason="MTPWithPipeline",
+            message=f"MTP does not work with pipeline {split.pipeline}; turn mtp off, or use pipeline 1",
+        )
+
+
+def _attention(split: Parallelism, dims: Dimensions) -> Iterator[Problem]:
+    if split.tensor % split.attention_data:
+        yield Problem(
+            field="spec.parallelism.attentionData",
+            reason="AttentionDataNotDivisor",
+            message=f"attentionData {split.attention_data} does not divide tensor {split.tensor}; "
+            f"use one of {_listed(_divisors(split.tensor))}",
+        )
+        return
+    ranks = split.tensor // split.attention_data
+    if dims.heads % ranks:
+        legal = [each for each in _divisors(dims.heads) if each <= 2 * split.tensor]
+        yield Problem(
+            field="spec.parallelism.tensor",
+            reason="HeadsNotDivisible",
+            message=f"the {dims.heads} attention heads cannot be split over {ranks} ranks; use tensor {_listed(legal)}",
+        )
+
+
+def _experts(split: Parallelism, dims: Dimensions) -> Iterator[Problem]:
+    if split.tensor % split.expert or dims.routed_experts % split.expert:
+        legal = [each for each in _divisors(split.tensor) if dims.routed_experts % each == 0]
+        yield Problem(
+            field="spec.parallelism.expert",
+            reason="ExpertNotDivisor",
+            message=f"expert {split.expert} must divide tensor {split.tensor} and the {dims.routed_experts} "
+            f"experts; use one of {_listed(legal)}",
+        )
+
+
+def _blocks(split: Parallelism, dims: Dimensions) -> Iterator[Problem]:
+    if split.tensor % split.expert:
+        return
+    widths = {
+        "dense layer": (dims.dense_intermediate, split.tensor),
+        "expert": (dims.moe_intermediate, split.tensor // split.expert),
+        "shared expert": (dims.moe_intermediate, split.tensor),
+    }
+    for part, (width, ranks) in widths.items():
+        if width % (ranks * dims.weight_block):
+            legal = [
+                each
+                for each in _divisors(dims.heads)
+                if all(whole % (each * dims.weight_block) == 0 for whole, _ in widths.values())
+            ]
+            yield Problem(
+                field="spec.parallelism.tensor",
+                reason="BlocksNotDivisible",
+                message=f"FP8 weights have scales for blocks of {dims.weight_block}, and a {part} of width {width} "
+                f"over {ranks} ranks leaves {width / ranks:g}; use tensor {_listed(legal)} with more pipeline "
+                "stages, or precision bf16",
+            )
+            return
+
+
+def _ranks(split: Parallelism, dims: Dimensions, nodes: int) -> Iterator[Problem]:
+    if split.pipeline > dims.layers:
+        yield Problem(
+            field="spec.parallelism.pipeline",
+            reason="PipelineTooDeep",
+            message=f"the model has {dims.layers} layers, fewer than {split.pipeline} stages; use at most that many",
+        )
+    world = split.tensor * split.pipeline
+    if world % nodes:
+        yield Problem(
+            field="spec.parallelism.nodes",
+            reason="NodesNotDivisor",
+            message=f"{world} ranks do not spread evenly over {nodes} nodes; use {_listed(_divisors(world))} nodes",
+        )
+    elif split.pipeline % nodes and nodes % split.pipeline:
+        legal = [each for each in _divisors(world) if each % nodes == 0 or nodes % each == 0]
+        yield Problem(
+            field="spec.parallelism.pipeline",
+            reason="StagesAcrossNodes",
+            message=f"{split.pipeline} stages do not map onto {nodes} nodes: a node holds whole stages, or a stage "
+            f"whole nodes; use pipeline {_listed(legal)}",
+        )
+
+
+def _divisors(number: int) -> list[int]:
+    return [each for each in range(1, number + 1) if number % each == 0]
+
+
+def _listed(numbers: list[int]) -> str:
+    if len(numbers) == 1:
+        return str(numbers[0])
+    return f"{', '.join(map(str, numbers[:-1]))} or {numbers[-1]}"
