@@ -14,13 +14,14 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
 FETCH_SECONDS: Final = 600
 CHECK_SECONDS: Final = 120
@@ -86,7 +87,10 @@ def sources(version: str) -> Path:
 
 def check(version: str, commands: Sequence[Command], *, model: Mapping[str, Any] = DEEPSEEK_V3) -> tuple[Outcome, ...]:
     """Lets a release parse, resolve and validate every command, in the order given."""
-    request = {"model": dict(model), "commands": [{"argv": command.argv, "vendor": command.vendor} for command in commands]}
+    request = {
+        "model": dict(model),
+        "commands": [{"argv": command.argv, "vendor": command.vendor} for command in commands],
+    }
     return tuple(Outcome(**outcome) for outcome in _ask(version, request)["outcomes"])
 
 
@@ -96,7 +100,7 @@ def flags(version: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _ask(version: str, request: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
+def _ask(version: str, request: Mapping[str, Any]) -> Any:
     done = subprocess.run(
         [sys.executable, "-I", str(PROGRAM), str(sources(version))],
         input=json.dumps(request),
@@ -122,16 +126,16 @@ def _fetch(version: str, place: Path) -> None:
     with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
         unpacked = Path(scratch) / "sources"
         print(f"fetching sglang {version} (without dependencies) into {place}", file=sys.stderr)
-        complaints = [_run(command) for command in _ways(version, Path(scratch)) if not list(Path(scratch).rglob("sglang*"))]
+        complaints = [
+            _run(command) for command in _ways(version, Path(scratch)) if not list(Path(scratch).rglob("sglang*"))
+        ]
         wheels = list(Path(scratch).glob("sglang-*.whl"))
         if wheels:
             with zipfile.ZipFile(wheels[0]) as wheel:
                 names = [name for name in wheel.namelist() if name.startswith("sglang/") and name.endswith(".py")]
                 wheel.extractall(unpacked, members=names)
         elif (Path(scratch) / "target" / "sglang").is_dir():
-            shutil.copytree(
-                Path(scratch) / "target" / "sglang", unpacked / "sglang", ignore=_all_but_python
-            )
+            shutil.copytree(Path(scratch) / "target" / "sglang", unpacked / "sglang", ignore=_all_but_python)
         else:
             raise FetchError(f"sglang {version} could not be fetched:\n" + "\n".join(complaints))
         unpacked.rename(place)

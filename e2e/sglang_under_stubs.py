@@ -57,7 +57,7 @@ EXECUTED = (
     "sglang.jit_kernel.kv_canary.consts",
     "sglang.kernels.ops.kv_canary.consts",
 )
-"""Modules that run for real, with everything below them. Found by importing each release until its parser was complete."""
+"""Modules that run for real, with all below them: found by importing each release until its parser was complete."""
 
 
 class Anything:
@@ -66,14 +66,15 @@ class Anything:
     def __init__(self, *_: object, **__: object) -> None:
         pass
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - stands for any attribute
+    def __getattr__(self, name: str) -> Any:
         if name in {"__name__", "__qualname__"}:
             return "stub"
         if name.startswith("__"):
             raise AttributeError(name)
         return Anything()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - stands for any callable
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As a bare decorator it leaves a class or function as it is."""
         bare_decorator = len(args) == 1 and not kwargs and isinstance(args[0], (type, types.FunctionType))
         return args[0] if bare_decorator else Anything()
 
@@ -90,7 +91,7 @@ class Anything:
     def __bool__(self) -> bool:
         return False
 
-    def __add__(self, other: Any) -> Any:  # noqa: ANN401 - a list of choices with a stubbed left side
+    def __add__(self, other: Any) -> Any:
         return other
 
     def __neg__(self) -> Anything:
@@ -118,10 +119,11 @@ class StubLoader(importlib.abc.Loader):
     """Makes stub modules."""
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        """An empty stub."""
         return StubModule(spec.name)
 
     def exec_module(self, module: types.ModuleType) -> None:
-        pass
+        """A stub has nothing to run."""
 
 
 class MissingPackages(importlib.abc.MetaPathFinder):
@@ -130,6 +132,7 @@ class MissingPackages(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec:
+        """A stub for any name."""
         del path, target
         return importlib.machinery.ModuleSpec(fullname, StubLoader(), is_package=True)
 
@@ -143,6 +146,7 @@ class SourcesOfSGLang(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
+        """The source or a stub for names of SGLang; other names are not ours."""
         del path, target
         if fullname.partition(".")[0] != "sglang":
             return None
@@ -166,7 +170,7 @@ PROBE_OF_VENDOR = {"nvidia": "is_cuda", "amd": "is_hip", "ascend": "is_npu"}
 class ModelConfig(types.SimpleNamespace):
     """Stands for SGLang's view of a checkpoint; what is not given is absent."""
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - stands for any attribute
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         return False if name.startswith(("is_", "has_")) else None
@@ -199,11 +203,11 @@ def pretend(vendor: str, *, modules: Sequence[types.ModuleType]) -> None:
             module.get_device_memory_capacity = lambda *_: MEMORY_MIB[vendor]  # type: ignore[attr-defined] # replaced on purpose
 
 
-def resolve(server: Any, arguments: argparse.Namespace, config: ModelConfig) -> None:  # noqa: ANN401 - SGLang's module
+def resolve(server: Any, arguments: argparse.Namespace, config: ModelConfig) -> None:
     """Runs SGLang's own resolution and check; raises what SGLang raises."""
     if hasattr(server.ServerArgs, "resolve_once"):
         record = server.ServerArgs.from_cli_args(arguments)
-        record._model_config = config
+        record._model_config = config  # noqa: SLF001 - where SGLang's own tests put it
         record.resolve_once()
         importlib.import_module("sglang.srt.arg_groups.validation_hook").check_server_args(record)
         return
@@ -212,7 +216,7 @@ def resolve(server: Any, arguments: argparse.Namespace, config: ModelConfig) -> 
     server.ServerArgs.from_cli_args(arguments).check_server_args()
 
 
-def judge(server: Any, parser: argparse.ArgumentParser, command: dict[str, Any], config: ModelConfig) -> dict[str, Any]:  # noqa: ANN401 - SGLang's module
+def judge(server: Any, parser: argparse.ArgumentParser, command: dict[str, Any], config: ModelConfig) -> dict[str, Any]:
     """The outcome of one command."""
     complaint = io.StringIO()
     try:
@@ -220,14 +224,19 @@ def judge(server: Any, parser: argparse.ArgumentParser, command: dict[str, Any],
             arguments = parser.parse_args(command["argv"])
     except SystemExit:
         return {"error": complaint.getvalue().strip().splitlines()[-1], "values": {}}
-    values = {key: value for key, value in vars(arguments).items() if isinstance(value, (str, int, float, list, type(None)))}
+    values = {
+        key: value for key, value in vars(arguments).items() if isinstance(value, (str, int, float, list, type(None)))
+    }
     pretend(command["vendor"], modules=[server, importlib.import_module("sglang.srt.utils.common")])
     try:
         with contextlib.redirect_stderr(complaint), contextlib.redirect_stdout(complaint):
             resolve(server, arguments, config)
     except Exception as error:  # noqa: BLE001 - SGLang refuses with asserts and with every kind of exception
         where = traceback.extract_tb(error.__traceback__)[-1]
-        return {"error": f"{type(error).__name__}: {error} ({Path(where.filename).name}: {where.line})", "values": values}
+        return {
+            "error": f"{type(error).__name__}: {error} ({Path(where.filename).name}: {where.line})",
+            "values": values,
+        }
     return {"error": None, "values": values}
 
 
@@ -239,7 +248,9 @@ def flags(parser: argparse.ArgumentParser) -> dict[str, dict[str, Any]]:
             continue
         name, *aliases = action.option_strings
         values = "1" if action.nargs is None else str(action.nargs)
-        entry = {"aliases": aliases, "values": values, "choices": sorted(map(str, action.choices or ()))}
+        number = action.type.__name__ if action.type in {int, float} else ""
+        choices = sorted(map(str, action.choices or ()))
+        entry = {"aliases": aliases, "values": values, "type": number, "choices": choices}
         found[name] = {key: value for key, value in entry.items() if value}
     return dict(sorted(found.items()))
 

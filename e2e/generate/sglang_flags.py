@@ -11,23 +11,18 @@ from pathlib import Path
 from typing import Final
 
 from deepseek_operator.catalog.load import load
-
 from e2e.sglang_parser import flags
 
-DIRECTORY: Final = (
-    Path(__file__).parents[2] / "operator" / "deepseek_operator" / "catalog" / "engines" / "sglang-flags"
-)
+DIRECTORY: Final = Path(__file__).parents[2] / "operator" / "deepseek_operator" / "catalog" / "engines" / "sglang-flags"
 
 
 def document(version: str) -> str:
     """The catalogue's file for a release: one flag a line, so that a new release is a readable diff."""
-    head = {
-        "version": version,
-        "source": f"SGLang {version}'s own argument parser (wheel on PyPI), by e2e/generate/sglang_flags.py",
-    }
+    source = f"SGLang {version}'s own argument parser (its wheel), by e2e/generate/sglang_flags.py"
     lines = [f"    {json.dumps(name)}: {json.dumps(flag)}" for name, flag in flags(version).items()]
     body = ",\n".join(lines)
-    return f'{{\n  "version": {json.dumps(head["version"])},\n  "source": {json.dumps(head["source"])},\n  "flags": {{\n{body}\n  }}\n}}\n'
+    head = f'  "version": {json.dumps(version)},\n  "source": {json.dumps(source)},\n'
+    return f'{{\n{head}  "flags": {{\n{body}\n  }}\n}}\n'
 
 
 def versions() -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import yaml
 
 from deepseek_operator.api.crd import crd_yaml
+from e2e.release.reference import reference
 from e2e.release.values import Values
 
 ROOT: Final = Path(__file__).parents[2]
@@ -34,6 +35,7 @@ def generated() -> dict[Path, str]:
         ROOT / "crds" / "deepseekdeployments.yaml": crd_yaml(),
         CHART / "files" / "crd.yaml": crd_yaml(),
         CHART / "values.schema.json": values_schema(),
+        ROOT / "docs" / "reference.md": reference(),
     }
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
-from e2e.cluster import Cluster, binary, up
+from e2e.cluster import Cluster, binary, requests, up
 from e2e.release.generate import CHART, INSTALL, ROOT, install_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 NAMESPACE = "deepseek-system"
 RELEASE = "deepseek-operator"
 CRD_NAME = "deepseekdeployments.serving.deepseek-operator.io"
+NODES = ROOT / "e2e" / "cluster" / "nodes"
 SAMPLE = ROOT / "manifests" / "deepseek-fp8.yaml"
 
 pytestmark = pytest.mark.cluster
@@ -94,7 +98,7 @@ def test_named_namespaces_take_away_rights_in_all_others() -> None:
     assert set(roles) == {"blue", "green", NAMESPACE}
     everywhere = next(role for role in of_kind(objects, "ClusterRole") if role["metadata"]["name"] == RELEASE)
     kinds = {resource for rule in everywhere["rules"] for resource in rule["resources"]}
-    assert kinds == {"nodes", "persistentvolumes", "storageclasses", "customresourcedefinitions"}
+    assert kinds == {"nodes", "persistentvolumes", "storageclasses"}
     (deployment,) = of_kind(objects, "Deployment")
     arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     assert arguments[-2:] == ["--namespace=blue", "--namespace=green"]
@@ -185,3 +189,40 @@ def test_editors_of_a_namespace_may_edit_deployments(bare: Cluster) -> None:
         if "rbac.authorization.k8s.io/aggregate-to-edit" in role["metadata"].get("labels", {})
     }
     assert {f"{RELEASE}-edit", f"{RELEASE}-view"} <= labelled
+
+
+@contextmanager
+def operator(cluster: Cluster, folder: Path) -> Iterator[None]:
+    """The operator outside the cluster, as the chart's ServiceAccount."""
+    account = cluster.service_account_kubeconfig(NAMESPACE, RELEASE)
+    config = folder / "config.yaml"
+    config.write_text("weights: {nodePath: /mnt/models}\n", encoding="utf-8")
+    program = Path(sys.executable).with_name("deepseek-operator")
+    environment = {"KUBECONFIG": str(account), "HTTP_PORT": "0", "POD_NAMESPACE": NAMESPACE, "PATH": os.defpath}
+    with (folder / "operator.log").open("wb") as log:
+        process = subprocess.Popen(
+            [program, "run", f"--config={config}"], env=environment, stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def test_the_operator_needs_no_other_rights_from_creation_to_removal(bare: Cluster, tmp_path: Path) -> None:
+    helm("upgrade", "--install", RELEASE, str(CHART), cluster=bare)
+    bare.apply_nodes(NODES / "nvidia-h100.yaml")
+    bare.kubectl("create", "namespace", "rights")
+    inside = "--namespace=rights"
+    mark = bare.audit_log.stat().st_size
+    with operator(bare, tmp_path):
+        bare.kubectl("apply", inside, f"--filename={SAMPLE}")
+        bare.kubectl("wait", "--for=create", "pod/deepseek-fp8-g0-1", inside, "--timeout=60s")
+        bare.kubectl("wait", "--for=create", "secret/deepseek-fp8-keys", inside, "--timeout=60s")
+        bare.kubectl("scale", "dsd/deepseek-fp8", "--replicas=0", inside)
+        bare.kubectl("wait", "--for=delete", "statefulset/deepseek-fp8-g0", inside, "--timeout=90s")
+    account = f"system:serviceaccount:{NAMESPACE}:{RELEASE}"
+    asked = [request for request in requests(bare.audit_log, after=mark) if request.user == account]
+    assert {"create", "delete"} <= {request.verb for request in asked}
+    assert [request for request in asked if request.code == 403] == []

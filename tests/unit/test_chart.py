@@ -11,6 +11,8 @@ from pydantic import ValidationError
 
 from deepseek_operator.api.config import OperatorConfig
 from deepseek_operator.api.crd import crd
+from deepseek_operator.control import kinds
+from deepseek_operator.control.leader import LEASE_NAME
 from e2e.release.generate import CHART, INSTALL, ROOT
 from e2e.release.values import Values
 
@@ -19,24 +21,21 @@ VALUES = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
 SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 OBJECTS = list(yaml.safe_load_all(INSTALL.read_text(encoding="utf-8")))
 
-# (group, resources) → verbs; design: a row for each kind the operator touches, nothing more.
-RIGHTS = {
-    ("serving.deepseek-operator.io", "deepseekdeployments"): "get list watch",
-    ("serving.deepseek-operator.io", "deepseekdeployments/status"): "get update patch",
-    ("apps", "statefulsets"): "get list watch create patch delete",
-    ("apps", "controllerrevisions"): "get list watch create patch delete",
-    ("", "services"): "get list watch create patch delete",
-    ("networking.k8s.io", "networkpolicies"): "get list watch create patch delete",
-    ("policy", "poddisruptionbudgets"): "get list watch create patch delete",
-    ("", "pods"): "get list watch delete",
-    ("", "nodes"): "get list watch",
-    ("", "secrets"): "create",
-    ("", "events"): "create patch",
-    ("", "persistentvolumeclaims"): "get list watch create",
-    ("", "persistentvolumes"): "get list watch create",
-    ("storage.k8s.io", "storageclasses"): "get list watch",
-    ("apiextensions.k8s.io", "customresourcedefinitions"): "get",
-}
+
+def rights_in_code() -> dict[tuple[str, str], set[str]]:
+    """The table in the docstring of ``control/kinds.py``: (group, resource) to verbs."""
+    assert kinds.__doc__ is not None
+    kept_by = "kopf watch|list at verify|never read|read by the elector"
+    rows = re.findall(rf"^(\w+)(\(Claim\))? +(?:{kept_by}) +(.*)$", kinds.__doc__, re.MULTILINE)
+    rights: dict[tuple[str, str], set[str]] = {}
+    for name, both, words in rows:
+        verbs, _, status = words.partition("; status: ")
+        for kind in (name, f"{name}Claim") if both else (name,):
+            found = kinds.BY_KIND[kind]
+            rights[found.group, found.plural] = set(verbs.split())
+            if status:
+                rights[found.group, f"{found.plural}/status"] = set(status.split())
+    return rights
 
 
 def installed(kind: str, name: str = "deepseek-operator") -> dict[str, Any]:
@@ -78,24 +77,22 @@ def test_one_version_is_everywhere() -> None:
     assert image == f"deepseek-operator:{PROJECT['version']}"
 
 
-def test_the_operator_has_least_rights() -> None:
-    granted = {
-        (group, resource): " ".join(rule["verbs"])
-        for rule in installed("ClusterRole")["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-    }
-    assert granted == RIGHTS
-    assert [rule["resourceNames"] for rule in installed("ClusterRole")["rules"] if "resourceNames" in rule] == [
-        ["deepseekdeployments.serving.deepseek-operator.io"]
-    ]
-    assert installed("Role", "deepseek-operator-leader")["rules"] == [
-        {
-            "apiGroups": ["coordination.k8s.io"],
-            "resources": ["leases"],
-            "verbs": ["get", "create", "update", "patch"],
-        }
-    ]
+def granted(role: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
+    rights: dict[tuple[str, str], set[str]] = {}
+    for rule in role["rules"]:
+        for resource in rule["resources"]:
+            (group,) = rule["apiGroups"]
+            rights.setdefault((group, resource), set()).update(rule["verbs"])
+    return rights
+
+
+def test_the_operator_may_do_what_its_table_of_kinds_says_and_nothing_else() -> None:
+    leader = installed("Role", "deepseek-operator-leader")
+    assert len(rights_in_code()) == len(kinds.ALL) + 1  # the status of the deployment
+    assert granted(installed("ClusterRole")) | granted(leader) == rights_in_code()
+    assert granted(leader).keys() == {("coordination.k8s.io", "leases")}
+    named = [rule for rule in leader["rules"] if rule["verbs"] != ["create"]]
+    assert [rule["resourceNames"] for rule in named] == [[LEASE_NAME]]
     assert "*" not in json.dumps([item.get("rules") for item in OBJECTS])
 
 

@@ -1,4 +1,4 @@
-{{- /* The operator's rights. Each line is a row of the table of kinds in docs/architecture.md; no wildcards. */ -}}
+{{- /* The operator's rights: the verbs of the table in operator/deepseek_operator/control/kinds.py; no wildcards. */ -}}
 
 {{- define "deepseek-operator.namespacedRules" -}}
 - apiGroups: [serving.deepseek-operator.io]
@@ -6,7 +6,7 @@
   verbs: [get, list, watch]
 - apiGroups: [serving.deepseek-operator.io]
   resources: [deepseekdeployments/status]
-  verbs: [get, update, patch]
+  verbs: [update]
 - apiGroups: [apps]
   resources: [statefulsets, controllerrevisions]
   verbs: [get, list, watch, create, patch, delete]
@@ -22,16 +22,13 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, delete]
-# Generated API keys are posted once and never read back.
+# Generated API keys and claims of weights are posted once and never read back.
 - apiGroups: [""]
-  resources: [secrets]
+  resources: [secrets, persistentvolumeclaims]
   verbs: [create]
-- apiGroups: [""]
+- apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
-- apiGroups: [""]
-  resources: [persistentvolumeclaims]
-  verbs: [get, list, watch, create]
+  verbs: [create]
 {{- end -}}
 
 {{- define "deepseek-operator.clusterRules" -}}
@@ -40,12 +37,8 @@
   verbs: [get, list, watch]
 - apiGroups: [""]
   resources: [persistentvolumes]
-  verbs: [get, list, watch, create]
+  verbs: [create]
 - apiGroups: [storage.k8s.io]
   resources: [storageclasses]
-  verbs: [get, list, watch]
-- apiGroups: [apiextensions.k8s.io]
-  resources: [customresourcedefinitions]
-  resourceNames: [deepseekdeployments.serving.deepseek-operator.io]
-  verbs: [get]
+  verbs: [list]
 {{- end -}}

@@ -128,7 +128,7 @@ class Plan(Model):
     """Longest context in tokens."""
     kv_tokens: int | None = None
     """Tokens that the KV cache is expected to hold."""
-    mem_fraction: Annotated[str, StringConstraints(max_length=16)] | None = None
+    mem_fraction: Annotated[str, StringConstraints(max_length=32)] | None = None
     """Memory fraction given to the engine, a decimal number."""
     weights: PlannedWeights | None = None
     """Weights."""

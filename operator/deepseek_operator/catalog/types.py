@@ -49,7 +49,7 @@ class Vendor:
 
     name: str
     resources: tuple[str, ...]
-    """Extended resources that count devices, in order of trust (nvidia.com/gpu; huawei.com/Ascend910, huawei.com/npu …)."""
+    """Extended resources that count devices, in order of trust (huawei.com/Ascend910, huawei.com/npu …)."""
     product_labels: tuple[str, ...]
     """Node labels that name the product, in order of trust; the first that identified a node pins the pods."""
     memory_labels: tuple[str, ...]
@@ -131,7 +131,7 @@ class Parsers:
     reasoning: str | None
     tool_call: str | None
     chat_template: str | None
-    """Path of a template inside the engine's image, relative to the engine's source tree; None = the tokenizer's own."""
+    """A template in the engine's image, relative to EngineRelease.source_tree; None = the tokenizer's own."""
     source: str
 
 

@@ -1,1 +1,118 @@
 """``deepseek-operator fit``: the memory of one device of a group, for a split that one names oneself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import typer
+
+from deepseek_operator.api.problems import InvalidInputError, Problem
+from deepseek_operator.api.resource import Engine, Hardware
+from deepseek_operator.catalog.load import load
+from deepseek_operator.catalog.types import Dimensions
+from deepseek_operator.cli.exits import Exit, failures_as_exit_codes, tell_problems
+from deepseek_operator.cli.files import read_documents
+from deepseek_operator.cli.options import Output
+from deepseek_operator.cli.output import console, write_json, write_yaml
+from deepseek_operator.cli.picture import draw_memory
+from deepseek_operator.plan.choices import find_products
+from deepseek_operator.plan.explain import fit_document, problem_document
+from deepseek_operator.plan.fitting import Target, dimensions_of, fit_for
+from deepseek_operator.plan.memory import Demand
+from deepseek_operator.plan.types import Parallelism
+
+_USUAL_DEVICES: Final = 8
+"""Devices of a node where no product says it."""
+
+Size = Annotated[int, typer.Option(min=1, metavar="N")]
+OptionalSize = Annotated[int | None, typer.Option(min=1, metavar="N")]
+
+
+def fit(  # noqa: PLR0913 - each option of the command is an argument
+    *,
+    model: Annotated[str, typer.Option(help="Catalogue id, repository, or the path of a config.json.")],
+    precision: Annotated[Literal["fp8", "bf16"], typer.Option(help="Precision of the weights.")],
+    product: Annotated[str | None, typer.Option(metavar="NAME", help="Accelerator product.")] = None,
+    free_gib: Annotated[
+        float | None,
+        typer.Option("--free-gib", min=0.1, metavar="X", help="GiB free on a device before weights load."),
+    ] = None,
+    tensor: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Default: the devices of a node of the product, else 8.")
+    ] = None,
+    pipeline: Size = 1,
+    attention_data: Size = 1,
+    expert: Size = 1,
+    redundant_experts: Annotated[int, typer.Option(min=0, metavar="N")] = 0,
+    moe_dense_tensor: OptionalSize = None,
+    mtp: Annotated[bool, typer.Option("--mtp", help="Speculative decoding with the model's own layer.")] = False,
+    kv_cache: Annotated[Literal["auto", "bf16", "fp8"], typer.Option(help="Precision of the KV cache.")] = "auto",
+    mem_fraction: Annotated[float | None, typer.Option(min=0.01, max=0.99, metavar="F")] = None,
+    context_length: OptionalSize = None,
+    max_running: OptionalSize = None,
+    engine: Annotated[Literal["sglang"], typer.Option(help="Inference engine.")] = "sglang",
+    engine_version: Annotated[str | None, typer.Option(metavar="V", help="Default: the catalogue's.")] = None,
+    output: Annotated[Output, typer.Option("--output", "-o")] = Output.TEXT,
+) -> None:
+    """Show the memory of the fullest device of a group, and whether the model fits."""
+    demand = Demand(
+        context_length=context_length,
+        max_running=max_running,
+        kv_precision=kv_cache,
+        mtp=mtp,
+        mem_fraction=mem_fraction,
+        redundant_experts=redundant_experts,
+        moe_dense_tensor=moe_dense_tensor,
+    )
+    with failures_as_exit_codes():
+        try:
+            answer = fit_for(
+                model=_model(model),
+                precision=precision,
+                target=Target(product=product, free_gib=free_gib, engine=Engine(name=engine, version=engine_version)),
+                split=Parallelism(
+                    tensor=tensor or _usual_tensor(product),
+                    pipeline=pipeline,
+                    attention_data=attention_data,
+                    expert=expert,
+                ),
+                demand=demand,
+                catalog=load(),
+            )
+        except InvalidInputError as error:
+            _write(
+                {"fits": False, "engine": engine, "problems": [problem_document(each) for each in error.problems]},
+                output,
+            )
+            raise
+        _write(fit_document(answer, engine=engine), output)
+        if output is Output.TEXT:
+            screen = console()
+            screen.print(draw_memory(answer, width=screen.width))
+        tell_problems(answer.problems)
+        raise typer.Exit(Exit.GOOD if answer.fits else Exit.NOTHING_FITS)
+
+
+def _model(name: str) -> str | Dimensions:
+    """A name for the catalogue, or the dimensions in a config.json."""
+    if not (name.endswith(".json") or Path(name).is_file()):
+        return name
+    documents = read_documents(name)
+    return dimensions_of(documents[0] if documents else {})
+
+
+def _usual_tensor(product: str | None) -> int:
+    """The devices of one node of a product."""
+    found = find_products(Hardware(product=product), load()) if product else ()
+    return _USUAL_DEVICES if isinstance(found, Problem) or not found else found[0].devices_per_node
+
+
+def _write(document: dict[str, Any], output: Output) -> None:
+    match output:
+        case Output.JSON:
+            write_json(document)
+        case Output.YAML:
+            write_yaml(document)
+        case Output.TEXT:
+            pass

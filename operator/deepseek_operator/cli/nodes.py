@@ -62,7 +62,7 @@ def nodes_of_cluster() -> ClusterView:
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
     try:
-        config.load_config()  # type: ignore[no-untyped-call]  # the client has no annotations there
+        config.load_config()
     except (config.ConfigException, OSError, TypeError) as error:
         raise ClusterUnreachableError(
             f"no cluster: {error}; set KUBECONFIG or give the nodes as a file with --nodes"

@@ -1,15 +1,19 @@
-"""Documents on stdout, in the two forms that programs read."""
+"""What goes to stdout: documents for programs, and the console for people."""
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
+from rich.console import Console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+_PLAIN_WIDTH: Final = 100
 
 
 class _Dumper(yaml.SafeDumper):
@@ -41,3 +45,12 @@ def write_yaml_stream(documents: Iterable[Any]) -> None:
     yaml.dump_all(
         documents, sys.stdout, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, explicit_start=True
     )
+
+
+def console() -> Console:
+    """Where pictures go: colour and the terminal's width in a terminal, plain text of a fixed width elsewhere."""
+    found = Console(file=sys.stdout, highlight=False)
+    if found.is_terminal:
+        return found
+    # A log or a pipe has no width of its own; rich's guess of 80 would wrap most lines.
+    return Console(file=sys.stdout, highlight=False, width=_PLAIN_WIDTH, color_system=None)

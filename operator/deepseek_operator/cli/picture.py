@@ -50,8 +50,25 @@ def draw(outcome: Plan | Refusal, *, title: str, groups: int, width: int) -> Ren
             _legend(outcome),
         ]
     else:
-        body = [Text(f"{title}: no plan", style="bold red"), *_problems(outcome)]
+        # The problems themselves go to stderr, whatever the form of the output.
+        body = [Text(f"{title}: no plan", style="bold red")]
     return Group(*body, *_considered(outcome.considered), *_warnings(outcome.warnings))
+
+
+def draw_memory(memory: MemoryFit, *, width: int) -> RenderableType:
+    """One device: its bar, every term that the memory model knows, and what is left for requests."""
+    parts = segments(memory, device_gib=memory.free_gib)
+    verdict = Text("fits", style="bold green") if memory.fits else Text("does not fit", style="bold red")
+    if memory.limited_by:
+        verdict.append(f", because of {memory.limited_by}")
+    terms = Text("\n").join(Text(f"{name:<20}{gib:>8.2f} GiB") for name, gib in memory.terms.items())
+    return Group(
+        verdict,
+        bar(parts, width=max(_NARROWEST_BAR, min(width, 2 * _WIDEST_BAR))),
+        _bar_key(parts, title=f"{memory.free_gib:.1f} GiB free before weights load: "),
+        _tokens(memory),
+        terms,
+    )
 
 
 def segments(memory: MemoryFit, *, device_gib: float) -> tuple[Segment, ...]:
@@ -96,7 +113,9 @@ def _summary(plan: Plan, *, title: str, groups: int) -> Text:
     parts = [f"tensor {split.tensor}", f"pipeline {split.pipeline}"]
     parts += [f"attention data {split.attention_data}"] if split.attention_data > 1 else []
     parts += [f"expert {split.expert}"] if split.expert > 1 else []
-    carrier = plan.fabric.rdma_resource or plan.fabric.carrier
+    carrier = "inside the node"
+    if plan.nodes_per_group > 1:
+        carrier = f"over {plan.fabric.rdma_resource or plan.fabric.carrier}"
     text = Text()
     text.append(title, style="bold")
     text.append(f"  {plan.model} in {plan.precision}\n")
@@ -104,7 +123,7 @@ def _summary(plan: Plan, *, title: str, groups: int) -> Text:
         f"{_count(groups, 'group')} of {_count(plan.nodes_per_group, 'node')}, "
         f"each with {plan.accelerators_per_node} {plan.hardware.product}\n"
     )
-    text.append(f"{', '.join(parts)}; {plan.fabric.collective.upper()} over {carrier}\n")
+    text.append(f"{', '.join(parts)}; {plan.fabric.collective.upper()} {carrier}\n")
     text.append(f"{plan.engine.name} {plan.engine.version}  {plan.engine.image}\n")
     text.append(f"weights {plan.weights.source}, {plan.weights.size_gib:,.0f} GiB ({plan.weights.layout})\n")
     return text
@@ -144,23 +163,26 @@ def _stage(plan: Plan, index: int) -> int:
     return index * plan.accelerators_per_node // plan.parallelism.tensor
 
 
-def _legend(plan: Plan) -> Text:
-    memory = plan.memory
-    text = Text(f"each device, {plan.hardware.memory_gib:.1f} GiB: ")
-    for number, part in enumerate(segments(memory, device_gib=plan.hardware.memory_gib)):
+def _legend(plan: Plan) -> RenderableType:
+    device_gib = plan.hardware.memory_gib
+    parts = segments(plan.memory, device_gib=device_gib)
+    return Group(_bar_key(parts, title=f"each device, {device_gib:.1f} GiB: "), _tokens(plan.memory), "")
+
+
+def _bar_key(parts: tuple[Segment, ...], *, title: str) -> Text:
+    text = Text(title)
+    for number, part in enumerate(part for part in parts if part.gib >= 0.05):
         text.append(", " if number else "")
         text.append(part.glyph, style=part.style)
         text.append(f" {part.label} {part.gib:.1f}")
-    text.append(
-        f"\n{memory.kv_tokens:,} KV tokens, context {memory.context_length:,}, "
-        f"memory fraction {memory.mem_fraction:.2f}, graphs up to batch {memory.graph_max_batch}\n"
-    )
     return text
 
 
-def _problems(refusal: Refusal) -> Iterator[Text]:
-    for problem in refusal.problems:
-        yield Text.assemble((problem.field, "bold"), f": {problem.message} ({problem.reason})")
+def _tokens(memory: MemoryFit) -> Text:
+    return Text(
+        f"{memory.kv_tokens:,} KV tokens, context {memory.context_length:,}, "
+        f"memory fraction {memory.mem_fraction:.2f}, graphs up to batch {memory.graph_max_batch}"
+    )
 
 
 def _considered(candidates: tuple[Candidate, ...]) -> Iterator[RenderableType]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
 
 from deepseek_operator.api.problems import InvalidInputError
 from deepseek_operator.cli.documents import read_config, read_deployments
@@ -19,7 +17,7 @@ from deepseek_operator.cli.options import (  # typer reads them at run time
     Output,
     ResourceFile,
 )
-from deepseek_operator.cli.output import write_json, write_yaml
+from deepseek_operator.cli.output import console, write_json, write_yaml
 from deepseek_operator.cli.picture import draw
 from deepseek_operator.cli.planning import facts, launch_of, plan_deployment, view_cluster
 from deepseek_operator.plan.explain import plan_document
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
 
     from deepseek_operator.api.config import OperatorConfig
     from deepseek_operator.cli.documents import Deployment
-
-_PLAIN_WIDTH = 100
 
 
 def plan(
@@ -93,9 +89,6 @@ def _write(documents: list[dict[str, Any]], output: Output) -> None:
 
 
 def _show(outcomes: Sequence[tuple[Deployment, Plan | Refusal]]) -> None:
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=False)
-    if not console.is_terminal:
-        # A log or a pipe has no width of its own; 80, rich's guess, would wrap most lines.
-        console = Console(file=sys.stdout, highlight=False, width=_PLAIN_WIDTH, color_system=None)
+    screen = console()
     for deployment, outcome in outcomes:
-        console.print(draw(outcome, title=deployment.name, groups=deployment.spec.replicas, width=console.width))
+        screen.print(draw(outcome, title=deployment.name, groups=deployment.spec.replicas, width=screen.width))

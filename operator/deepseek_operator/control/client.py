@@ -153,7 +153,7 @@ class KubeClient:
             )
             data = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise UnreachableError(f"{method} {path}: {error or type(error).__name__}") from error
+            raise UnreachableError(f"{method} {path}: {error!r}") from error
         if response.status >= 400:
             raise _error(response.status, data, response.getheader("Retry-After"))
         return json.loads(data) if data else {}

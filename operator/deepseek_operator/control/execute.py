@@ -86,6 +86,14 @@ class Executor:
         if isinstance(action, CreateOnce):
             await self._create_once(action)
         elif isinstance(action, Apply):
+            logger.info(
+                "%s/%s: %s %s: %s",
+                namespace,
+                deployment.name,
+                action.manifest["kind"],
+                action.manifest["metadata"]["name"],
+                action.why,
+            )
             await self._apply(deployment, action.manifest, action.uid)
         elif isinstance(action, StartGroup):
             await self._start(deployment, action)

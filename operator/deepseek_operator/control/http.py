@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -14,7 +14,7 @@ Check = Callable[[], str | None]
 
 
 async def serve(*, port: int, healthy: Check, ready: Check) -> web.AppRunner:
-    """Start the server; the caller cleans the runner up. Port 0 serves nothing."""
+    """Start the server; the caller cleans the runner up."""
     app = web.Application()
     app.router.add_get("/healthz", _answer(healthy))
     app.router.add_get("/readyz", _answer(ready))
@@ -25,8 +25,8 @@ async def serve(*, port: int, healthy: Check, ready: Check) -> web.AppRunner:
     return runner
 
 
-def _answer(check: Check) -> Callable[[web.Request], object]:
-    async def handler(_request: web.Request) -> web.Response:
+def _answer(check: Check) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handler(_request: web.Request) -> web.StreamResponse:
         wrong = check()
         return web.Response(status=503 if wrong else 200, text=f"{wrong or 'ok'}\n")
 

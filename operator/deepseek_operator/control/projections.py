@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final, Literal
 
 from deepseek_operator.api import names
 from deepseek_operator.lifecycle.records import (
@@ -19,6 +19,7 @@ from deepseek_operator.lifecycle.records import (
 from deepseek_operator.render.digest import owned_fields
 
 MESSAGE_LIMIT = 400
+_STATES: Final[tuple[Literal["waiting", "running", "terminated"], ...]] = ("waiting", "running", "terminated")
 Body = Mapping[str, Any]
 
 
@@ -115,11 +116,13 @@ def _child_fields(body: Body) -> dict[str, Any]:
 
 def _container(status: Body) -> ContainerRecord:
     state = status.get("state", {})
-    name = next(iter(state), "unknown")
+    name: Literal["waiting", "running", "terminated", "unknown"] = next(
+        (known for known in _STATES if known in state), "unknown"
+    )
     detail = state.get(name, {})
     ended = detail if name == "terminated" else status.get("lastState", {}).get("terminated", {})
     return ContainerRecord(
-        state=name if name in ("waiting", "running", "terminated") else "unknown",
+        state=name,
         reason=detail.get("reason") or ended.get("reason", ""),
         started=bool(status.get("started")),
         restarts=status.get("restartCount", 0),

@@ -74,7 +74,7 @@ class WorkQueue(Generic[Key]):
         count = self._failures.get(key, 0)
         self._failures[key] = count + 1
         delay = min(LIMIT_SECONDS, BASE_SECONDS * 2 ** min(count, 16))
-        wait = max(at_least, delay * random.uniform(0.8, 1.2))  # noqa: S311 - jitter, not a secret
+        wait: float = max(at_least, delay * random.uniform(0.8, 1.2))  # noqa: S311 - jitter, not a secret
         self.add_after(key, wait)
         return wait
 

@@ -1,0 +1,1 @@
+"""Engines: from a plan to what a container runs, as plain data."""

@@ -62,9 +62,11 @@ def device_resource(node: Node, catalog: Catalog) -> tuple[Vendor, str, int] | N
 
 def vendor_of(node: Node, catalog: Catalog) -> Vendor | None:
     """The vendor whose resource, even at zero, or product label the node carries."""
-    for vendor in sorted(catalog.vendors.values(), key=lambda each: each.name):
+    vendors = sorted(catalog.vendors.values(), key=lambda each: each.name)
+    for vendor in vendors:
         if any(resource in node.allocatable for resource in vendor.resources):
             return vendor
+    for vendor in vendors:
         if any(readings(node.labels, key) for key in vendor.product_labels):
             return vendor
     return None

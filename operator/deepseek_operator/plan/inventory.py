@@ -181,7 +181,7 @@ def _count(node: Node, catalog: Catalog, tolerations: Sequence[Toleration]) -> _
     )
 
 
-def _counted(  # noqa: PLR0913 - each value is one that sets the class
+def _counted(
     node: Node,
     vendor: Vendor,
     accelerator: Accelerator,

@@ -95,9 +95,9 @@ class _Case:
 
     @property
     def running(self) -> int:
-        """Requests that one attention rank may hold."""
-        default = _MTP_RUNNING if self.demand.mtp else _RUNNING
-        return max(1, (self.demand.max_running or default) // self.split.attention_data)
+        """Requests that one attention rank may hold; SGLang estimates it for each rank, a wish is for all."""
+        wish = self.demand.max_running or (_MTP_RUNNING if self.demand.mtp else None)
+        return max(1, wish // self.split.attention_data) if wish else _RUNNING
 
     @property
     def longest(self) -> int:
@@ -121,6 +121,20 @@ class _Sizes:
     batch: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StageMemory:
+    """A device of one pipeline stage; ``parts`` are GiB of weights and sum to ``weights_gib``."""
+
+    token_bytes: int
+    parts: Mapping[str, float]
+    weights_gib: float
+
+    def tokens(self, static: float, *, page: int) -> int:
+        """Tokens that ``static`` GiB for weights and cache hold, in whole pages."""
+        room = max(0.0, static - self.weights_gib)
+        return math.floor(room * GIB / self.token_bytes) // page * page
+
+
 def device_for(*, vendor: str, architecture: str, memory_gib: float, nodes: int, rules: MemoryRules) -> Device:
     """A device of a product, with what communication leaves of it on one node or over several."""
     taken = rules.communication_gib if nodes == 1 else rules.communication_nodes_gib
@@ -132,7 +146,7 @@ def device_for(*, vendor: str, architecture: str, memory_gib: float, nodes: int,
     )
 
 
-def fit(  # noqa: PLR0913 - six independent inputs, all by keyword
+def fit(
     *,
     dimensions: Dimensions,
     precision: str,
@@ -162,9 +176,15 @@ def fit(  # noqa: PLR0913 - six independent inputs, all by keyword
 
 def _search(case: _Case) -> MemoryFit:
     wish = case.demand.context_length
-    goals: Sequence[int] = (wish,) if wish else (case.dimensions.max_context, *_GOALS)
-    steps = [_measure(case, sizes) for sizes in _ladder(case)]
-    for goal in goals:
+    first, *others = (wish,) if wish else (case.dimensions.max_context, *_GOALS)
+    stages = _stages(case)
+    steps: list[MemoryFit] = []
+    for sizes in _ladder(case):
+        step = _measure(case, stages, sizes)
+        if step.fits and step.kv_tokens >= first:
+            return step
+        steps.append(step)
+    for goal in others:
         for step in steps:
             if step.fits and step.kv_tokens >= goal:
                 return step
@@ -188,7 +208,7 @@ def _ladder(case: _Case) -> Iterator[_Sizes]:
                 yield _Sizes(chunk=chunk, batch=batch)
 
 
-def _measure(case: _Case, sizes: _Sizes) -> MemoryFit:
+def _measure(case: _Case, stages: Sequence[_StageMemory], sizes: _Sizes) -> MemoryFit:
     free = case.device.free_gib
     needs = _reserve_terms(case, sizes)
     needed = max(sum(needs.values()), _floor(case))
@@ -197,38 +217,46 @@ def _measure(case: _Case, sizes: _Sizes) -> MemoryFit:
         fraction = _down(min(_LARGEST_FRACTION, max(0.0, (free - needed) / free) / factor))
     else:
         fraction = case.demand.mem_fraction
-    kv_precision = case.demand.kv_precision
-    worst: tuple[int, float, int, Mapping[str, float]] | None = None
-    for stage in footprint.stages(case.dimensions, case.split.pipeline):
-        parts = footprint.weights(case.dimensions, stage, case.sharding, precision=case.precision, mtp=case.demand.mtp)
-        weight = sum(parts.values())
-        each = footprint.kv_bytes_per_token(
-            case.dimensions, layers=stage.layers, kv_precision=kv_precision, mtp=case.demand.mtp and stage.last
-        )
-        page = case.engine.rules.page_sizes.get(case.device.architecture, 1)
-        room = math.floor(max(0.0, fraction * factor * free - weight) * GIB / each)
-        found = (room // page * page, weight, each, parts)
-        if worst is None or (found[0], -found[1]) < (worst[0], -worst[1]):
-            worst = found
-    assert worst is not None  # noqa: S101 - a pipeline has at least one stage
-    tokens, weight, each, parts = worst
-    kv = tokens * each / GIB
+    static = fraction * factor * free
+    page = case.engine.rules.page_sizes.get(case.device.architecture, 1)
+    tokens, worst = min(
+        ((stage.tokens(static, page=page), stage) for stage in stages),
+        key=lambda each: (each[0], -each[1].weights_gib),
+    )
+    weight = worst.weights_gib
     return MemoryFit(
         fits=_fits(case, tokens, weight),
         free_gib=free,
         mem_fraction=fraction,
         weights_gib=weight,
-        kv_bytes_per_token=each,
+        kv_bytes_per_token=worst.token_bytes,
         kv_tokens=tokens,
-        kv_gib=kv,
+        kv_gib=tokens * worst.token_bytes / GIB,
         reserve_gib=free * (1 - fraction * factor),
         context_length=min(case.longest, max(tokens, 0)),
         graph_max_batch=sizes.batch,
         chunked_prefill=sizes.chunk,
         max_running_requests=case.demand.max_running,
-        terms={**parts, **needs},
+        terms={**worst.parts, **needs},
         limited_by=None if _fits(case, tokens, weight) else _blame(case, tokens, weight, needed),
     )
+
+
+def _stages(case: _Case) -> tuple[_StageMemory, ...]:
+    """The devices of each pipeline stage."""
+    mtp = case.demand.mtp
+    found = []
+    for stage in footprint.stages(case.dimensions, case.split.pipeline):
+        parts = footprint.weights(case.dimensions, stage, case.sharding, precision=case.precision, mtp=mtp)
+        token_bytes = footprint.kv_bytes_per_token(
+            case.dimensions,
+            layers=stage.layers,
+            kv_precision=case.demand.kv_precision,
+            mtp=mtp and stage.last,
+        )
+        weights = sum(parts.values())
+        found.append(_StageMemory(token_bytes=token_bytes, parts=parts, weights_gib=weights))
+    return tuple(found)
 
 
 def _fits(case: _Case, tokens: int, weight: float) -> bool:

@@ -91,7 +91,7 @@ def _blocks(split: Parallelism, dims: Dimensions) -> Iterator[Problem]:
             yield Problem(
                 field="spec.parallelism.tensor",
                 reason="BlocksNotDivisible",
-                message=f"FP8 weights have scales for blocks of {dims.weight_block}, and a {part} of width {width} "
+                message=f"FP8 weights have scales for blocks of {dims.weight_block}, and the {part}'s width {width} "
                 f"over {ranks} ranks leaves {width / ranks:g}; use tensor {_listed(legal)} with more pipeline "
                 "stages, or precision bf16",
             )

@@ -127,7 +127,9 @@ class MemoryFit:
     chunked_prefill: int
     max_running_requests: int | None
     terms: Mapping[str, float]
-    """GiB by term: attention, denseMlp, routedExperts, sharedExperts, embeddings, mtp, activations, graphs, communication, requestPool …"""
+    """GiB by term; the parts of the weights (attention, denseMlp, routedExperts, sharedExperts, router, embeddings,
+    mtp) sum to weights_gib, the others (activations, graphs, communication, requestPool, draft,
+    attentionWorkspace) are what the reserve is for."""
     limited_by: str | None
     problems: tuple[Problem, ...] = ()
 
@@ -153,7 +155,10 @@ class FabricPlan:
     rdma_resource: str | None
     rdma_count: int
     carrier: str
-    """rdma, ascend (the NPUs' own network), host, or tcp: what tensor parallelism across nodes rests on."""
+    """rdma, ascend (the NPUs' own network), host, or tcp: what tensor parallelism across nodes rests on.
+
+    node: the group stays inside one.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

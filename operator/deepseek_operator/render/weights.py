@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 VOLUME: Final = "deepseek-weights"
 CHECK_CONTAINER: Final = "check-weights"
 
-_ROOT: Final = "/weights"
 _DEFAULT_REVISION: Final = "main"
 _NODE_CAPACITY: Final = "1Ti"
 """Nominal: a hostPath has no limit, and a size that depended on the model could never be changed."""
@@ -146,7 +145,7 @@ def init_container(spec: Spec, plan: Plan, *, user_mounts: list[dict[str, Any]])
     """
     if fetched(plan.weights):
         return _fetch_container(spec, plan)
-    return {
+    container = {
         "name": CHECK_CONTAINER,
         "image": plan.engine.image,
         "command": [
@@ -160,8 +159,10 @@ def init_container(spec: Spec, plan: Plan, *, user_mounts: list[dict[str, Any]])
         "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}},
         "securityContext": container_security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": mounts(plan.weights, read_only=True) + user_mounts,
     }
+    if checked := mounts(plan.weights, read_only=True) + user_mounts:
+        container["volumeMounts"] = checked
+    return container
 
 
 def _fetch_container(spec: Spec, plan: Plan) -> dict[str, Any]:
@@ -204,7 +205,7 @@ def _mount_point(weights: WeightsPlan) -> tuple[str, str | None]:
     """
     path = weights.path.rstrip("/")
     if weights.volume != "claim":
-        return (_ROOT if path.startswith(f"{_ROOT}/") else path), None
+        return path, None
     inside = weights.source.removeprefix("pvc://").partition("/")[2].strip("/")
     if not inside:
         return path, None

@@ -54,7 +54,7 @@ NODE_WEIGHTS = WeightsPlan(
     volume="node",
     claim="deepseek-v3-0324-fp8",
     node_path="/var/lib/deepseek/weights/deepseek-v3-0324-fp8",
-    path="/weights/deepseek-v3-0324-fp8",
+    path="/models",
 )
 RANK_WEIGHTS = replace(NODE_WEIGHTS, volume="perRank", claim=None, node_path=None)
 CLAIM_WEIGHTS = replace(
@@ -64,10 +64,10 @@ CLAIM_WEIGHTS = replace(
     volume="claim",
     claim="models",
     node_path=None,
-    path="/weights/v3/fp8",
+    path="/models/v3/fp8",
 )
 MOUNTED_WEIGHTS = replace(
-    CLAIM_WEIGHTS, source="path:///mnt/models/v3", volume="mounted", claim=None, path="/mnt/models/v3"
+    CLAIM_WEIGHTS, source="path:///mnt/weights/v3", volume="mounted", claim=None, path="/mnt/weights/v3"
 )
 
 H100_PLAN = Plan(
@@ -110,9 +110,7 @@ H100_PLAN = Plan(
         rdma_count=1,
         carrier="rdma",
     ),
-    requests=Requests(
-        accelerators=8, cpu_millicores=32000, memory_bytes=256 * GIB, shm_bytes=64 * GIB
-    ),
+    requests=Requests(accelerators=8, cpu_millicores=32000, memory_bytes=256 * GIB, shm_bytes=64 * GIB),
     mtp=False,
     torch_compile=False,
     kv_cache_precision="auto",
@@ -120,9 +118,7 @@ H100_PLAN = Plan(
     considered=(),
     warnings=(),
 )
-TCP_PLAN = replace(
-    H100_PLAN, fabric=replace(H100_PLAN.fabric, rdma_resource=None, rdma_count=0, carrier="tcp")
-)
+TCP_PLAN = replace(H100_PLAN, fabric=replace(H100_PLAN.fabric, rdma_resource=None, rdma_count=0, carrier="tcp"))
 
 LAUNCH = Launch(
     script='set -eu\nhost=$(hostname)\nexec python3 -m sglang.launch_server --nnodes "$GROUP_SIZE"\n',
@@ -140,7 +136,8 @@ LAUNCH = Launch(
     writable=("/root/.cache", "/tmp/torchinductor"),
 )
 DRIVER = Mount(host_path="/usr/local/Ascend/driver", container_path="/usr/local/Ascend/driver", type="Directory")
-ASCEND_LAUNCH = replace(LAUNCH, mounts=(DRIVER, replace(DRIVER, host_path="/etc/hccn.conf", type="")))
+HCCN = Mount(host_path="/etc/hccn.conf", container_path="/etc/hccn.conf", type="")
+ASCEND_LAUNCH = replace(LAUNCH, mounts=(DRIVER, HCCN))
 
 
 def spec(**fields: Any) -> Spec:  # noqa: ANN401 - the JSON of a spec

@@ -15,6 +15,7 @@ may start: from then on this pod must not join again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -24,7 +25,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-REPORT_SECONDS = float(os.environ.get("BARRIER_REPORT_SECONDS", "10"))
+REPORT_SECONDS = 10.0
 HELLO_SECONDS = 10.0  # a connection that does not say who it is in this time is dropped
 SILENCE_SECONDS = 3.5 * REPORT_SECONDS  # a leader silent for so long is gone without a word
 RETRY_SECONDS = 1.0
@@ -41,7 +42,14 @@ DRIVER_FILES = (
 
 def say(text: str) -> None:
     """One line for the pod's log; its end becomes the termination message."""
-    print(f"rank barrier: {text}", file=sys.stderr, flush=True)
+    # On one line, whatever a stranger has sent.
+    sys.stderr.write(f"rank barrier: {' '.join(text.split())}\n")
+    sys.stderr.flush()
+
+
+def mark(marker: Path) -> None:
+    """From now on this pod may have started its engine."""
+    marker.write_text("released by the rank barrier\n")
 
 
 def driver_major() -> str | None:
@@ -126,7 +134,8 @@ class Leader:
         self.difference = self.difference or difference
         if self.difference or not self.missing():
             self.settled.set()
-        await reader.read(1)
+        with contextlib.suppress(OSError):
+            await reader.read(1)
         if not self.settled.is_set() and self.joined.get(rank, (None, None))[1] is writer:
             del self.joined[rank]
             say(f"rank {rank} left")
@@ -135,21 +144,21 @@ class Leader:
     async def run(self, address: str, port: int, marker: Path) -> int:
         """Waits until all ranks are there, or two differ; returns the exit code."""
         server = await asyncio.start_server(self.serve, address, port, limit=MAX_LINE)
-        async with server:
-            while not self.settled.is_set():
-                say(self.waiting())
-                for _, writer in list(self.joined.values()):
-                    await tell(writer, {"waiting": self.waiting()})
-                try:
-                    await asyncio.wait_for(self.settled.wait(), REPORT_SECONDS)
-                except asyncio.TimeoutError:  # noqa: UP041 - not the same before 3.11
-                    continue
-            if self.difference is None:
-                marker.write_text(f"all {self.own['size']} ranks joined\n")
-            answer = {"go": True} if self.difference is None else {"differs": self.difference}
-            for _, writer in self.joined.values():
-                await tell(writer, answer)
-                writer.close()
+        while not self.settled.is_set():
+            say(self.waiting())
+            for _, writer in list(self.joined.values()):
+                await tell(writer, {"waiting": self.waiting()})
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self.settled.wait(), REPORT_SECONDS)
+        answer: dict[str, Any] = {"differs": self.difference}
+        if self.difference is None:
+            mark(marker)
+            answer = {"go": True}
+        for _, writer in self.joined.values():
+            await tell(writer, answer)
+            writer.close()
+        # Not waited for: a connection that says nothing must not hold the group.
+        server.close()
         say(self.difference or f"all {self.own['size']} ranks joined")
         return 0 if self.difference is None else EXIT_DIFFERS
 
@@ -170,9 +179,7 @@ def ask(own: dict[str, Any], address: str, port: int) -> dict[str, Any]:
         connection.sendall(json.dumps(own).encode() + b"\n")
         with connection.makefile("rb") as lines:
             while line := lines.readline(MAX_LINE):
-                answer = json.loads(line)
-                if not isinstance(answer, dict):
-                    raise ValueError("an answer is no object")
+                answer: dict[str, Any] = json.loads(line)
                 if "waiting" not in answer:
                     return answer
                 say(f"joined; {answer['waiting']}")
@@ -185,11 +192,11 @@ def follow(own: dict[str, Any], address: str, port: int, marker: Path) -> int:
     while True:
         try:
             answer = ask(own, address, port)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:
             problem = f"rank 0 at {address}:{port} cannot be reached yet: {error}"
         else:
             if "go" in answer:
-                marker.write_text("released by rank 0\n")
+                mark(marker)
                 return 0
             if "differs" in answer:
                 say(str(answer["differs"]))

@@ -53,9 +53,9 @@ def main() -> int:
     name = find(sys.argv[1])
     if name is None:
         held = ", ".join(f"{own} on {interface}" for interface, own in ipv4_interfaces() + ipv6_interfaces())
-        print(f"no network interface holds the pod's address {sys.argv[1]}; there are {held}", file=sys.stderr)
+        sys.stderr.write(f"no network interface holds the pod's address {sys.argv[1]}; there are {held}\n")
         return 1
-    print(name)
+    sys.stdout.write(f"{name}\n")
     return 0
 
 

@@ -4,9 +4,9 @@ Rank 0 asks the engine's ``/health``. With SGLang's default, SGLANG_ENABLE_HEALT
 ranks generate one token, within 20 s (SGLANG_HEALTH_CHECK_TIMEOUT): it fails while weights load, while the engine
 drains, and when any rank of the group hangs. With 0 it only tells that the HTTP server runs.
 
-Other ranks serve a ``/health`` that is always 200 (SGLang, launch_dummy_health_check_server), so that they are judged by
-their processes: each of their RANKS devices has one whose title begins with ``sglang::scheduler``. A rank that holds
-after a restart has neither, and fails.
+Other ranks serve a ``/health`` that is always 200 (SGLang, launch_dummy_health_check_server), so that they are judged
+by their processes: each of their RANKS devices has one whose title begins with ``sglang::scheduler``. A rank that
+holds after a restart has neither, and fails.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> int:
         running = schedulers(proc)
         problem = None if running == ranks else f"{running} of {ranks} engine processes run"
     if problem:
-        print(f"rank {os.environ['NODE_RANK']}: {problem}", file=sys.stderr)
+        sys.stderr.write(f"rank {os.environ['NODE_RANK']}: {problem}\n")
     return 1 if problem else 0
 
 

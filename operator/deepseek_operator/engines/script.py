@@ -1,0 +1,101 @@
+"""Renders the launch script: Jinja2 with undefined names refused and unquoted values impossible."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Final
+
+from jinja2 import Environment, StrictUndefined
+
+RUN_DIRECTORY: Final = "/run/deepseek"
+"""Where render mounts an emptyDir: it lives as long as the pod, across restarts of the container."""
+
+
+class ShellText(str):
+    """Text that a shell reads as intended; nothing else leaves the template."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """What the launch script depends on, all of it known when a revision is made."""
+
+    arguments: Sequence[Sequence[str]]
+    """The engine's arguments for every rank, a flag with its values in each."""
+    user_arguments: Sequence[str]
+    chat_template: str | None
+    """File in the image; only rank 0 reads it."""
+    keys: bool
+    """Whether API_KEY and ADMIN_API_KEY are in the environment."""
+    interface: str | None
+    """None: the script finds the interface that holds the pod's IP."""
+    interface_variables: Sequence[tuple[str, str]]
+    """Variables that name the interface, and what stands before the name in their value."""
+    address_variables: Sequence[str]
+    setup_scripts: Sequence[str]
+    unset_proxies: bool
+    barrier: bool
+    """Whether the group spans nodes."""
+    barrier_port: int
+    rendezvous_port: int
+
+
+def render(script: Script) -> str:
+    """The script for ``bash -c``, the same for every rank and group."""
+    template = _environment().from_string(_text("launch.sh.j2"))
+    return template.render(
+        **{name: getattr(script, name) for name in Script.__slots__},
+        run_directory=RUN_DIRECTORY,
+        barrier_program=program("barrier.py"),
+        interface_program=program("interface.py"),
+    )
+
+
+@cache
+def program(name: str) -> str:
+    """The source of a program that runs inside the container."""
+    return _text(name).strip()
+
+
+def _text(name: str) -> str:
+    return resources.files(f"{__package__}.launch").joinpath(name).read_text("utf-8")
+
+
+def _quote(value: str | int) -> ShellText:
+    return ShellText(shlex.quote(str(value)))
+
+
+def _quote_all(values: Sequence[str]) -> ShellText:
+    return ShellText(shlex.join(values))
+
+
+def _embed(source: str, delimiter: str) -> ShellText:
+    """Text of a here-document, which the shell passes on as it is up to the delimiter."""
+    if delimiter in source.splitlines():
+        raise ValueError(f"the program to embed contains a line {delimiter}")
+    return ShellText(source)
+
+
+def _only_shell_text(value: object) -> object:
+    if not isinstance(value, ShellText):
+        raise TypeError(f"the launch script's template would print {value!r} unquoted")
+    return value
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        undefined=StrictUndefined,
+        finalize=_only_shell_text,
+        autoescape=False,  # noqa: S701 - a shell script; finalize refuses whatever is not quoted for a shell
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"quote": _quote, "quote_all": _quote_all, "embed": _embed}
+    return environment

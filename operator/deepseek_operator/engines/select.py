@@ -1,0 +1,26 @@
+"""The engine of a plan: the only place that knows which engines there are."""
+
+from __future__ import annotations
+
+from deepseek_operator.api.problems import Problem
+from deepseek_operator.api.resource import Spec
+from deepseek_operator.catalog.types import Catalog
+from deepseek_operator.engines import arguments, sglang
+from deepseek_operator.engines.types import Launch
+from deepseek_operator.plan.types import Plan
+
+
+def launch(plan: Plan, spec: Spec, catalog: Catalog, *, name: str, namespace: str, cluster_domain: str) -> Launch:
+    """How the plan's engine starts.
+
+    Raises:
+        LookupError: the plan was made by an operator with engines that this one does not have.
+    """
+    if plan.engine.name != "sglang":
+        raise LookupError(f"this operator cannot launch the engine {plan.engine.name}")
+    return sglang.launch(plan, spec, catalog, name=name, namespace=namespace, cluster_domain=cluster_domain)
+
+
+def check_args(spec: Spec, plan: Plan) -> tuple[Problem, ...]:
+    """What is wrong with ``spec.engine``'s args, env and features for this plan; empty when nothing is."""
+    return arguments.check(spec, plan)

@@ -1,0 +1,136 @@
+"""Plans and memory fits as the JSON documents that the command line contract fixes; keys are camelCase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from deepseek_operator.api.problems import Problem
+from deepseek_operator.plan.types import Candidate, MemoryFit, Plan, Refusal
+
+
+class Commands(Protocol):
+    """What an engine executes on rank 0 and on the others."""
+
+    @property
+    def leader_command(self) -> Sequence[str]:
+        """Program and arguments of rank 0."""
+
+    @property
+    def worker_command(self) -> Sequence[str]:
+        """Program and arguments of rank 1."""
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """Constant environment of both."""
+
+
+def plan_document(outcome: Plan | Refusal, *, launch: Commands | None, groups: int) -> dict[str, Any]:
+    """The document of ``plan -o json``; parts that a refusal lacks are null."""
+    plan = outcome if isinstance(outcome, Plan) else None
+    leader = _commands(launch.leader_command, launch.env) if launch else None
+    # A group of one node has no worker.
+    multi = plan is not None and plan.nodes_per_group > 1
+    worker = _commands(launch.worker_command, launch.env) if launch and multi else None
+    problems = outcome.problems if isinstance(outcome, Refusal) else ()
+    return {
+        "fits": plan is not None,
+        **_chosen(plan),
+        "groups": groups,
+        "leader": leader,
+        "worker": worker,
+        "considered": [_considered(each) for each in outcome.considered],
+        "warnings": list(outcome.warnings),
+        "problems": [problem_document(each) for each in problems],
+    }
+
+
+def fit_document(fit: MemoryFit, *, engine: str) -> dict[str, Any]:
+    """The document of ``fit -o json``; also ``memory`` of a plan."""
+    return {
+        "fits": fit.fits,
+        "engine": engine,
+        "freeGiB": _rounded(fit.free_gib),
+        "memFraction": fit.mem_fraction,
+        "weightsGiB": _rounded(fit.weights_gib),
+        "kvBytesPerToken": fit.kv_bytes_per_token,
+        "kvTokens": fit.kv_tokens,
+        "kvGiB": _rounded(fit.kv_gib),
+        "reserveGiB": _rounded(fit.reserve_gib),
+        "contextLength": fit.context_length,
+        "graphMaxBatch": fit.graph_max_batch,
+        "chunkedPrefill": fit.chunked_prefill,
+        "maxRunningRequests": fit.max_running_requests,
+        "terms": {name: _rounded(size) for name, size in fit.terms.items()},
+        "limitedBy": fit.limited_by,
+        "problems": [problem_document(each) for each in fit.problems],
+    }
+
+
+def problem_document(problem: Problem) -> dict[str, str]:
+    """A problem in its three parts."""
+    return {"field": problem.field, "reason": problem.reason, "message": problem.message}
+
+
+def _chosen(plan: Plan | None) -> dict[str, Any]:
+    if plan is None:
+        names = ("hardware", "nodesPerGroup", "parallelism", "engine", "precision", "weights", "memory", "collective")
+        return dict.fromkeys(names)
+    return {
+        "hardware": {
+            "vendor": plan.hardware.vendor,
+            "product": plan.hardware.product,
+            "architecture": plan.hardware.architecture,
+            "resource": plan.hardware.resource,
+            "acceleratorsPerNode": plan.accelerators_per_node,
+            "acceleratorMemoryGiB": _rounded(plan.hardware.memory_gib),
+        },
+        "nodesPerGroup": plan.nodes_per_group,
+        "parallelism": {
+            "tensor": plan.parallelism.tensor,
+            "pipeline": plan.parallelism.pipeline,
+            "attentionData": plan.parallelism.attention_data,
+            "expert": plan.parallelism.expert,
+        },
+        "engine": {
+            "name": plan.engine.name,
+            "version": plan.engine.version,
+            "image": plan.engine.image,
+        },
+        "precision": plan.precision,
+        "weights": {
+            "repository": plan.weights.repository,
+            "revision": plan.weights.revision,
+            "source": plan.weights.source,
+            "layout": plan.weights.layout,
+            "sizeGiB": plan.weights.size_gib,
+            "volume": plan.weights.volume,
+            "path": plan.weights.path,
+            "conversion": None,
+        },
+        "memory": fit_document(plan.memory, engine=plan.engine.name),
+        "collective": plan.fabric.collective,
+        "fabric": {
+            "mode": plan.fabric.mode,
+            "carrier": plan.fabric.carrier,
+            "rdmaResource": plan.fabric.rdma_resource,
+            "rdmaCount": plan.fabric.rdma_count,
+        },
+    }
+
+
+def _commands(command: Sequence[str], env: Mapping[str, str]) -> dict[str, Any]:
+    return {"command": list(command), "env": dict(env)}
+
+
+def _considered(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "product": candidate.product,
+        "nodesPerGroup": candidate.nodes_per_group,
+        "verdict": candidate.verdict,
+        "reason": candidate.reason,
+    }
+
+
+def _rounded(gib: float) -> float:
+    return round(gib, 3)

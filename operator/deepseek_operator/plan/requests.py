@@ -1,0 +1,47 @@
+"""What a pod requests beside its accelerators, and how long it may take until it serves."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from deepseek_operator.plan.types import HardwareClass, Requests
+
+_GIB: Final = 2**30
+_SHARE: Final = 0.9
+"""Of a node's allocatable; the rest is for daemons that come later than the plan."""
+_SHM_BYTES: Final = 32 * _GIB
+"""SGLang's own container runs use --shm-size 32g (benchmark/deepseek_v3/README.md)."""
+_EXPECTED_MILLICORES: Final = 2000
+"""For each device of a node that does not exist yet: scheduler, tokenizer and loader threads."""
+_EXPECTED_BYTES: Final = 16 * _GIB
+"""The same for memory, beside /dev/shm."""
+_READ_GIB_PER_SECOND: Final = 0.25
+"""A slow network disk; every node reads the whole checkpoint (SGLang issues #3783 and #39128: 12 to 20 minutes)."""
+_WARM_UP_SECONDS: Final = 1800
+"""Kernel compilation and graph capture on a cold cache (SGLang issue #18823: about 30 minutes)."""
+_LEAST_SECONDS: Final = 3600
+
+
+def requests(hardware: HardwareClass, *, devices: int) -> Requests:
+    """Resources of one pod with ``devices`` accelerators, in proportion to the node."""
+    share = _SHARE * devices / hardware.accelerators_per_node
+    if hardware.nodes and hardware.memory_bytes:
+        memory = int(hardware.memory_bytes * share)
+        cpu = int(hardware.cpu_millicores * share)
+        return Requests(
+            accelerators=devices,
+            cpu_millicores=cpu,
+            memory_bytes=memory,
+            shm_bytes=min(_SHM_BYTES, int(hardware.memory_bytes * share / _SHARE) // 4),
+        )
+    return Requests(
+        accelerators=devices,
+        cpu_millicores=_EXPECTED_MILLICORES * devices,
+        memory_bytes=_EXPECTED_BYTES * devices + _SHM_BYTES,
+        shm_bytes=_SHM_BYTES,
+    )
+
+
+def startup_seconds(size_gib: float) -> int:
+    """The budget from start to serving: reading at a slow rate and warming up, at least an hour."""
+    return max(_LEAST_SECONDS, int(size_gib / _READ_GIB_PER_SECOND) + _WARM_UP_SECONDS)

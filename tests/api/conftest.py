@@ -1,0 +1,240 @@
+"""A real API server with fake nodes, and the operator as the process that users run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.cluster import Cluster, up, writes
+
+ROOT = Path(__file__).resolve().parents[2]
+NODES = ROOT / "e2e" / "cluster" / "nodes"
+CRD = ROOT / "crds" / "deepseekdeployments.yaml"
+GROUP = "serving.deepseek-operator.io"
+
+Check = Callable[[], Any]
+
+
+def eventually(check: Check, *, seconds: float = 30.0, what: str = "") -> Any:
+    """Poll until `check` returns something true and return it; fail with the last answer."""
+    pause = threading.Event()
+    last: Any = None
+    for _ in range(int(seconds / 0.1)):
+        last = check()
+        if last:
+            return last
+        pause.wait(0.1)
+    pytest.fail(f"not within {seconds} s: {what or check!r}; last: {last!r}")
+
+
+class Kubectl:
+    """kubectl as administrator, with JSON read and errors raised."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def __call__(self, *arguments: str, input: str | None = None) -> str:  # noqa: A002 - as subprocess.run
+        return self._cluster.kubectl(*arguments, stdin=input)
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self("get", *arguments, "-o", "json"))
+
+    def apply(self, manifest: dict[str, Any], *, namespace: str) -> None:
+        self("apply", "-n", namespace, "-f", "-", input=json.dumps(manifest))
+
+
+@dataclass
+class Operator:
+    """`deepseek-operator run` as a process."""
+
+    kubeconfig: Path
+    directory: Path
+    process: subprocess.Popen[bytes] | None = None
+    port: int = 0
+    config: dict[str, Any] = field(default_factory=lambda: {"weights": {"nodePath": "/var/lib/deepseek"}})
+
+    def start(self) -> None:
+        config = self.directory / "config.json"
+        config.write_text(json.dumps(self.config))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        with (self.directory / "operator.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "deepseek_operator.cli.main", "run", "--config", str(config)],
+                env={**os.environ, "KUBECONFIG": str(self.kubeconfig), "HTTP_PORT": str(self.port)},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def stop(self, with_signal: int = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(with_signal)
+        code = self.process.wait(30)
+        self.process = None
+        return code
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric's series; 0 while the operator does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+                text: str = answer.read().decode()
+        except OSError:
+            return 0.0
+        lines = [line for line in text.splitlines() if line.startswith((f"{name}{{", f"{name} "))]
+        return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "operator.log").read_text(errors="replace")
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    started = up(tmp_path_factory.mktemp("cluster"))
+    yield started
+    started.down()
+
+
+@pytest.fixture(scope="session")
+def kubectl(cluster: Cluster) -> Kubectl:
+    return Kubectl(cluster)
+
+
+@pytest.fixture(scope="session")
+def crd(kubectl: Kubectl) -> None:
+    kubectl("apply", "--server-side", "-f", str(CRD))
+    kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/deepseekdeployments.{GROUP}")
+
+
+@pytest.fixture(scope="session")
+def shared_operator(cluster: Cluster, crd: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+    running = Operator(kubeconfig=cluster.kubeconfig, directory=tmp_path_factory.mktemp("operator"))
+    running.start()
+    yield running
+    if running.process is not None:
+        running.stop()
+
+
+@pytest.fixture
+def operator(shared_operator: Operator) -> Operator:
+    """The operator, running."""
+    if shared_operator.process is None or shared_operator.process.poll() is not None:
+        shared_operator.start()
+    return shared_operator
+
+
+@dataclass(frozen=True)
+class World:
+    """One test's namespace, and what it sees."""
+
+    kubectl: Kubectl
+    cluster: Cluster
+    namespace: str
+
+    def get(self, *arguments: str) -> Any:
+        return self.kubectl.json("-n", self.namespace, *arguments)
+
+    def items(self, kind: str, selector: str = "") -> list[dict[str, Any]]:
+        chosen = ["-l", selector] if selector else []
+        found: list[dict[str, Any]] = self.get(kind, *chosen)["items"]
+        return found
+
+    def apply(self, name: str = "x", **spec: Any) -> None:
+        body = {"model": "deepseek-ai/DeepSeek-V3-0324", "precision": "fp8", **spec}
+        manifest = {
+            "apiVersion": f"{GROUP}/v1alpha1",
+            "kind": "DeepSeekDeployment",
+            "metadata": {"name": name},
+            "spec": body,
+        }
+        self.kubectl.apply(manifest, namespace=self.namespace)
+
+    def patch(self, kind: str, name: str, patch: dict[str, Any]) -> None:
+        self.kubectl("-n", self.namespace, "patch", kind, name, "--type=merge", "-p", json.dumps(patch))
+
+    def deployment(self, name: str = "x") -> dict[str, Any]:
+        found: dict[str, Any] = self.get("dsd", name)
+        return found
+
+    def condition(self, kind: str, name: str = "x") -> dict[str, Any]:
+        conditions = self.deployment(name).get("status", {}).get("conditions", [])
+        found: dict[str, Any] = next((c for c in conditions if c["type"] == kind), {})
+        return found
+
+    def observed(self, name: str = "x") -> bool:
+        deployment = self.deployment(name)
+        seen: bool = deployment["status"]["observedGeneration"] == deployment["metadata"]["generation"]
+        return seen
+
+    def wait_ready(self, name: str = "x", *, seconds: float = 30.0) -> dict[str, Any]:
+        eventually(
+            lambda: self.observed(name) and self.condition("Ready", name).get("status") == "True",
+            seconds=seconds,
+            what=f"{name} Ready",
+        )
+        return self.deployment(name)
+
+    def pods(self, name: str = "x") -> list[dict[str, Any]]:
+        return self.items("pods", f"{GROUP}/deployment={name}")
+
+    def incarnations(self, name: str = "x") -> set[str]:
+        return {pod["metadata"]["labels"][f"{GROUP}/incarnation"] for pod in self.pods(name)}
+
+    def mark(self) -> int:
+        """The audit log's size: what comes after is what happened after."""
+        return self.cluster.audit_log.stat().st_size
+
+    def writes(self, *, after: int) -> list[str]:
+        """Mutating requests of the operator, Lease excepted."""
+        return [
+            f"{request.verb} {request.resource} {request.name}"
+            for request in writes(self.cluster.audit_log, user_agent="deepseek-operator", after=after)
+        ]
+
+
+@pytest.fixture
+def world(cluster: Cluster, kubectl: Kubectl, crd: None) -> Iterator[World]:
+    namespace = f"t-{uuid.uuid4().hex[:8]}"
+    kubectl("create", "namespace", namespace)
+    world = World(kubectl=kubectl, cluster=cluster, namespace=namespace)
+    yield world
+    kubectl("delete", "namespace", namespace, "--wait=false")
+    # The next test plans with the devices that this one's pods hold.
+    eventually(lambda: not world.items("pods"), seconds=60, what="the test's pods end")
+
+
+UseNodes = Callable[..., None]
+
+
+@pytest.fixture
+def use_nodes(cluster: Cluster, kubectl: Kubectl) -> UseNodes:
+    """Make exactly these node files the cluster's nodes."""
+
+    def use(*files: str) -> None:
+        wanted = {name for file in files for name in cluster.apply_nodes(NODES / file)}
+        present = {item["metadata"]["name"] for item in kubectl.json("nodes")["items"]}
+        wanted = {name.removeprefix("node/") for name in wanted}
+        if surplus := sorted(present - wanted):
+            kubectl("delete", "node", *surplus)
+
+    return use
+
+
+@pytest.fixture
+def h100(use_nodes: UseNodes) -> None:
+    use_nodes("nvidia-h100.yaml")
