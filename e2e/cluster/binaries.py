@@ -42,9 +42,7 @@ class Program:
 PROGRAMS = {
     "etcd": Program(toolset="kubernetes", package="go.etcd.io/etcd/server/v3"),
     "kube-apiserver": Program(toolset="kubernetes", package="k8s.io/kubernetes/cmd/kube-apiserver"),
-    "kube-controller-manager": Program(
-        toolset="kubernetes", package="k8s.io/kubernetes/cmd/kube-controller-manager"
-    ),
+    "kube-controller-manager": Program(toolset="kubernetes", package="k8s.io/kubernetes/cmd/kube-controller-manager"),
     "kube-scheduler": Program(toolset="kubernetes", package="k8s.io/kubernetes/cmd/kube-scheduler"),
     "kubectl": Program(toolset="kubernetes", package="k8s.io/kubernetes/cmd/kubectl"),
     "kwok": Program(toolset="kwok", package="sigs.k8s.io/kwok/cmd/kwok"),

@@ -61,9 +61,7 @@ def create_authority(folder: Path) -> KeyPair:
     return pair
 
 
-def issue(
-    authority: KeyPair, *, name: str, subject: str, server_names: tuple[str, ...] = (), serial: int
-) -> KeyPair:
+def issue(authority: KeyPair, *, name: str, subject: str, server_names: tuple[str, ...] = (), serial: int) -> KeyPair:
     """Issue ``name.crt`` and ``name.key`` beside the authority's.
 
     With ``server_names`` (``DNS:…``, ``IP:…``) the certificate is a server's, without a client's, whose

@@ -26,9 +26,7 @@ class ApiServer:
         """Whether a GET of ``path`` is answered with 200; anything else, no answer included, is no."""
         context = ssl.create_default_context(cafile=str(self.keys / "ca.crt"))
         context.load_cert_chain(self.keys / "admin.crt", self.keys / "admin.key")
-        connection = http.client.HTTPSConnection(
-            "127.0.0.1", self.port, context=context, timeout=REQUEST_SECONDS
-        )
+        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context, timeout=REQUEST_SECONDS)
         try:
             connection.request("GET", path)
             return connection.getresponse().status == http.HTTPStatus.OK

@@ -18,7 +18,7 @@ from e2e.cluster.errors import ClusterError
 from e2e.cluster.processes import Process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from e2e.cluster.layout import Layout
@@ -83,7 +83,7 @@ def _start_on_some_port(layout: Layout, programs: dict[str, Path]) -> int:
 
     store = processes.start("etcd", components.etcd(programs["etcd"]), folder=folder, log=layout.log("etcd"))
     _write_record(layout, port, (store,))
-    _wait(layout.etcd_socket.exists, process=store, layout=layout, what="etcd's socket")
+    _wait(layout.etcd_socket.exists, watched=(store,), layout=layout, what="etcd's socket")
     running = start_apiserver(layout, port, programs[APISERVER], (store,))
 
     commands = {
@@ -95,48 +95,49 @@ def _start_on_some_port(layout: Layout, programs: dict[str, Path]) -> int:
         running += (processes.start(name, command, folder=folder, log=layout.log(name)),)
         _write_record(layout, port, running)
     server = ApiServer(port=port, keys=layout.keys)
-    for process in running[2:]:
-        _wait(
-            lambda: server.answers(FIRST_SERVICE_ACCOUNT),
-            process=process,
-            layout=layout,
-            what="the default service account",
-        )
+    _wait(
+        lambda: server.answers(FIRST_SERVICE_ACCOUNT),
+        watched=running,
+        layout=layout,
+        what="the default service account",
+    )
     return port
 
 
-def start_apiserver(
-    layout: Layout, port: int, program: Path, others: tuple[Process, ...]
-) -> tuple[Process, ...]:
+def start_apiserver(layout: Layout, port: int, program: Path, others: tuple[Process, ...]) -> tuple[Process, ...]:
     """Start the API server and return the running processes, it included, when it is ready."""
     log = layout.log(APISERVER)
-    process = processes.start(
-        APISERVER, components.apiserver(program, port=port), folder=layout.state, log=log
-    )
+    process = processes.start(APISERVER, components.apiserver(program, port=port), folder=layout.state, log=log)
     # After etcd, before all others, whenever it was started: the order in which they are stopped.
     running = (*others[:1], process, *others[1:])
     _write_record(layout, port, running)
     server = ApiServer(port=port, keys=layout.keys)
-    _wait(lambda: server.ready, process=process, layout=layout, what="the API server")
+    _wait(lambda: server.ready, watched=running, layout=layout, what="the API server")
     return running
 
 
-def _wait(condition: Callable[[], bool], *, process: Process, layout: Layout, what: str) -> None:
-    """Return when the condition holds; raise when the process dies first or the time is up."""
+def _wait(condition: Callable[[], bool], *, watched: Sequence[Process], layout: Layout, what: str) -> None:
+    """Return when the condition holds and all watched programs run; raise when one dies or the time is up."""
     deadline = time.monotonic() + START_SECONDS
     while not condition():
-        log = layout.log(process.name)
+        _require_alive(watched, layout=layout)
+        if time.monotonic() > deadline:
+            raise ClusterError(f"waited {START_SECONDS:.0f} s for {what}; see {layout.logs}")
+        time.sleep(POLL_SECONDS)
+    _require_alive(watched, layout=layout)
+
+
+def _require_alive(watched: Sequence[Process], *, layout: Layout) -> None:
+    for process in watched:
         if not process.alive:
+            log = layout.log(process.name)
             text = log.read_text(encoding="utf-8", errors="replace")
             kind = PortTakenError if "address already in use" in text else ClusterError
-            raise kind(f"{process.name} ended while it started ({log}):\n{text[-2000:]}")
-        if time.monotonic() > deadline:
-            raise ClusterError(f"waited {START_SECONDS:.0f} s for {what}; see {log}")
-        time.sleep(POLL_SECONDS)
+            raise kind(f"{process.name} ended while the cluster started ({log}):\n{text[-2000:]}")
 
 
 def stop(layout: Layout) -> None:
-    """End the recorded programs, the API server first: without its etcd it would linger and hold its port."""
+    """End the recorded programs, the API server before etcd: without it, it would linger and hold its port."""
     running = read_record(layout)[1] if layout.record.exists() else ()
     processes.stop([process for process in running if process.name == APISERVER])
     processes.stop([process for process in running if process.name not in (APISERVER, "etcd")])

@@ -69,9 +69,7 @@ class Cluster:
         self._require_own("kubeconfig files of service accounts")
         token = self.kubectl("create", "token", name, f"--namespace={namespace}", "--duration=24h").strip()
         path = self.state / f"{namespace}.{name}.kubeconfig"
-        return write_kubeconfig(
-            path, server=self._server.url, authority=self._layout.keys / "ca.crt", token=token
-        )
+        return write_kubeconfig(path, server=self._server.url, authority=self._layout.keys / "ca.crt", token=token)
 
     def stop_apiserver(self, *, kill: bool = False) -> None:
         """End the API server alone, at once when ``kill``, and return when it is gone."""
@@ -141,9 +139,7 @@ def up(state: Path, *, external: Path | None = None, report: Callable[[str], Non
     layout = Layout(state=state.absolute())
     if external is not None:
         if not _reachable(external):
-            raise ClusterError(
-                f"no answer from the cluster of KUBECONFIG={external}; unset it to start one here"
-            )
+            raise ClusterError(f"no answer from the cluster of KUBECONFIG={external}; unset it to start one here")
         report(f"using your cluster: {external}")
         return Cluster(state=layout.state, kubeconfig=external, external=True)
     programs = ensure(components.PROGRAMS, report=report)

@@ -44,9 +44,7 @@ def read(file: Path) -> list[dict[str, Any]]:
     found = list(_items(documents))
     for index, node in enumerate(found):
         if not isinstance(node, dict) or node.get("kind") != "Node":
-            raise ClusterError(
-                f"{file}: item {index} is no Node; expected what kubectl get nodes -o yaml prints"
-            )
+            raise ClusterError(f"{file}: item {index} is no Node; expected what kubectl get nodes -o yaml prints")
         if not node.get("metadata", {}).get("name"):
             raise ClusterError(f"{file}: item {index} has no metadata.name")
     if not found:

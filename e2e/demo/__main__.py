@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 from e2e.cluster import Cluster, ClusterError, binary, load, up, users_kubeconfig
-from e2e.cluster.layout import DEFAULT_STATE
+from e2e.cluster.layout import DEFAULT_STATE, Layout
 from e2e.demo import operator, screen, stage, state, story
 from e2e.demo.screen import DemoError
 
@@ -34,26 +35,26 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _up() -> int:
     begun = time.monotonic()
-    known = state.load().stop_operator()
-    cluster, started = _cluster()
-    known = replace(known, started_cluster=known.started_cluster or started)
+    external = users_kubeconfig(DEFAULT_STATE)
+    known = state.load()
+    target = str(external or Layout(state=DEFAULT_STATE.absolute()).kubeconfig)
+    if known.kubeconfig not in ("", target):
+        raise DemoError(f"a demonstration runs on another cluster ({known.kubeconfig}); end it with make demo-down")
+    known = replace(known.stop_operator(), kubeconfig=target)
+    before = None if external else load(DEFAULT_STATE)
+    running = external is not None or (before is not None and before.healthy)
+    # Written before anything starts, so that an interrupted start can still be undone.
+    known = replace(known, started_cluster=known.started_cluster or not running)
     known.save()
+    cluster = up(DEFAULT_STATE, external=external)
     known = stage.prepare(cluster, known)
-    running = operator.start(cluster.kubeconfig)
-    known = replace(known, operator=running.process)
+    started = operator.start(cluster.kubeconfig)
+    known = replace(known, operator=started.process)
     known.save()
     fake = stage.may_fake_nodes(cluster)
-    story.tell(stage.Stage(cluster=cluster, operator=running, state=known, fake=fake))
+    story.tell(stage.Stage(cluster=cluster, operator=started, state=known, fake=fake))
     _farewell(cluster, seconds=time.monotonic() - begun)
     return 0
-
-
-def _cluster() -> tuple[Cluster, bool]:
-    """The cluster, and whether this call started it."""
-    external = users_kubeconfig(DEFAULT_STATE)
-    before = None if external else load(DEFAULT_STATE)
-    running = before is not None and before.healthy
-    return up(DEFAULT_STATE, external=external), not (external or running)
 
 
 def _farewell(cluster: Cluster, *, seconds: float) -> None:
@@ -71,20 +72,25 @@ def _farewell(cluster: Cluster, *, seconds: float) -> None:
 
 def _down() -> int:
     known = state.load()
-    external = users_kubeconfig(DEFAULT_STATE)
-    cluster = Cluster(state=DEFAULT_STATE.absolute(), kubeconfig=external, external=True) if external else None
-    cluster = cluster or load(DEFAULT_STATE)
+    if not known.kubeconfig:
+        print("nothing runs")
+        return 0
     known = known.stop_operator()
-    if cluster is not None and known.started_cluster and not cluster.external:
+    own = load(DEFAULT_STATE)
+    if own is not None and str(own.kubeconfig) == known.kubeconfig:
+        cluster = own
+    else:
+        cluster = Cluster(state=DEFAULT_STATE.absolute(), kubeconfig=Path(known.kubeconfig), external=True)
+    if known.started_cluster:
         cluster.down()
         print("stopped the operator and the cluster")
-    elif cluster is not None and cluster.healthy:
+    elif cluster.healthy:
         stage.remove(cluster, known)
         if known.created_crd:
-            cluster.kubectl("delete", "--ignore-not-found", "crd", stage.CRD)
+            stage.remove_crd(cluster)
         print("stopped the operator and removed what the demonstration made; the cluster was there before")
     else:
-        print("nothing runs")
+        print("stopped the operator; the cluster does not answer any more")
     known.forget()
     return 0
 

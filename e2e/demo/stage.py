@@ -24,6 +24,8 @@ NODES = ROOT / "e2e" / "cluster" / "nodes"
 CRD_FILE = ROOT / "crds" / f"{PLURAL}.yaml"
 CRD = f"{PLURAL}.{GROUP}"
 NAMESPACES = ("demo-nvidia", "demo-amd", "demo-ascend")
+MARK = f"{GROUP}/demo"
+"""Label of everything that the demonstration makes and may therefore delete."""
 READY_SECONDS = 90
 
 
@@ -53,12 +55,16 @@ def prepare(cluster: Cluster, state: State) -> State:
 def remove(cluster: Cluster, state: State) -> None:
     """Delete what the demonstration made in the cluster, apart from the CRD."""
     gone = ("delete", "--ignore-not-found", "--wait", "--timeout=60s")
-    cluster.kubectl(*gone, "namespace", *NAMESPACES)
+    cluster.kubectl(*gone, "namespace", f"--selector={MARK}")
     if state.nodes:
         cluster.kubectl(*gone, "node", *state.nodes)
-    volumes = cluster.kubectl("get", "pv", f"--selector={GROUP}/demo", "--output=name").split()
-    if volumes:
-        cluster.kubectl(*gone, *volumes)
+    cluster.kubectl(*gone, "persistentvolume", f"--selector={MARK}")
+
+
+def remove_crd(cluster: Cluster) -> None:
+    """Delete the CRD unless somebody uses it: with it every DeepSeekDeployment would go."""
+    if not cluster.kubectl("get", PLURAL, "--all-namespaces", "--output=name").strip():
+        cluster.kubectl("delete", "--ignore-not-found", "crd", CRD)
 
 
 def may_fake_nodes(cluster: Cluster) -> bool:
@@ -72,6 +78,10 @@ def may_fake_nodes(cluster: Cluster) -> bool:
 def add_nodes(stage: Stage, file: str) -> Stage:
     """Make the fake nodes of a file and record their names."""
     # Not Cluster.apply_nodes: that refuses a user's cluster, and one that kwok runs is welcome here.
+    wanted = {node["metadata"]["name"] for node in fake_nodes.read(NODES / file)}
+    there = set(stage.cluster.kubectl("get", "nodes", "--output=name").replace("node/", "").split())
+    if taken := wanted & there - set(stage.state.nodes):
+        raise DemoError(f"your cluster has nodes with the names of the fake ones: {', '.join(sorted(taken))}")
     names = fake_nodes.apply(NODES / file, kubectl=stage.cluster.kubectl)
     state = replace(stage.state, nodes=(*stage.state.nodes, *names))
     state.save()
@@ -110,33 +120,41 @@ def show_launch(stage: Stage, manifest: str) -> None:
         screen.launch_command(plan[role]["command"])
 
 
-def serve(stage: Stage, manifest: str, *, namespace: str) -> None:
-    """Apply a manifest and show the deployment and its pods when it is Ready."""
-    name = Path(manifest).stem
+def apply(stage: Stage, manifest: str, *, namespace: str) -> None:
+    """Apply a manifest in a namespace of the demonstration."""
     create_namespace(stage, namespace)
     kubectl(stage.cluster, "apply", f"--namespace={namespace}", f"--filename={shown(MANIFESTS / manifest)}")
-    await_ready(stage, name, namespace)
+
+
+def serve(stage: Stage, manifest: str, *, namespace: str) -> None:
+    """Apply a manifest and show the deployment and its pods when it is Ready."""
+    apply(stage, manifest, namespace=namespace)
+    await_condition(stage, "Ready", Path(manifest).stem, namespace)
     kubectl(stage.cluster, "get", "dsd", f"--namespace={namespace}", "--output=wide")
     kubectl(stage.cluster, "get", "pods", f"--namespace={namespace}", "--output=wide")
 
 
 def create_namespace(stage: Stage, namespace: str) -> None:
-    """Make a namespace unless it is there."""
-    known = stage.cluster.kubectl("get", "namespace", namespace, "--ignore-not-found", "--output=name")
-    if not known.strip():
+    """Make a marked namespace; one that is there already must carry the mark."""
+    found = stage.cluster.kubectl("get", "namespace", namespace, "--ignore-not-found", "--output=json")
+    if not found.strip():
         stage.cluster.kubectl("create", "namespace", namespace)
+        stage.cluster.kubectl("label", "namespace", namespace, f"{MARK}=true")
+    elif MARK not in json.loads(found)["metadata"].get("labels", {}):
+        raise DemoError(f"your cluster has a namespace {namespace} that is not the demonstration's; rename it")
 
 
-def await_ready(stage: Stage, name: str, namespace: str) -> None:
-    """Return when a deployment is Ready; raise when it is stalled or too slow."""
+def await_condition(stage: Stage, kind: str, name: str, namespace: str) -> None:
+    """Return when a condition of a deployment is True; raise when it is stalled or too slow."""
 
-    def ready() -> bool | None:
+    def holds() -> bool | None:
         conditions = _conditions(stage, name, namespace)
         if conditions.get("Stalled", {}).get("status") == "True":
             raise DemoError(f"{namespace}/{name} is stalled: {conditions['Stalled'].get('message')}")
-        return True if conditions.get("Ready", {}).get("status") == "True" else None
+        return True if conditions.get(kind, {}).get("status") == "True" else None
 
-    screen.until(ready, what=f"{namespace}/{name} to be Ready", seconds=READY_SECONDS, check=stage.operator.check)
+    what = f"{namespace}/{name} to be {kind}"
+    screen.until(holds, what=what, seconds=READY_SECONDS, check=stage.operator.check)
 
 
 def _conditions(stage: Stage, name: str, namespace: str) -> dict[str, dict[str, Any]]:

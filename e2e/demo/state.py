@@ -16,6 +16,8 @@ FOLDER = Path(".state/demo")
 class State:
     """A running demonstration."""
 
+    kubeconfig: str = ""
+    """Of the cluster it runs on; empty when nothing was started."""
     started_cluster: bool = False
     """The cluster was not there before."""
     created_crd: bool = False

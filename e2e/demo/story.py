@@ -10,7 +10,8 @@ from e2e.demo.stage import (
     READY_SECONDS,
     Stage,
     add_nodes,
-    await_ready,
+    apply,
+    await_condition,
     change_nodes,
     create_namespace,
     is_ready,
@@ -40,13 +41,16 @@ def tell(stage: Stage) -> None:
 
 
 def _tell_on_real_nodes(stage: Stage) -> None:
-    screen.heading("Your cluster's own nodes: no fake ones are added, so the chapters on AMD and Ascend are left out")
+    screen.heading("Your cluster's own nodes; no fake ones, so no AMD and Ascend")
     kubectl(stage.cluster, "get", "nodes")
     refused = plan(stage, "deepseek-fp8.yaml")
     if refused:
         screen.output("Nothing of this fits on your nodes, and the lines above say why; the demonstration ends here.")
         return
-    serve(stage, "deepseek-fp8.yaml", namespace=NAMESPACES[0])
+    apply(stage, "deepseek-fp8.yaml", namespace=NAMESPACES[0])
+    # Real nodes pull an image and hundreds of GiB of weights: nothing to wait for here.
+    await_condition(stage, "Planned", "deepseek-fp8", NAMESPACES[0])
+    kubectl(stage.cluster, "get", "dsd,pods", f"--namespace={NAMESPACES[0]}")
 
 
 def _chapter_nvidia(stage: Stage) -> Stage:
@@ -78,7 +82,7 @@ def _chapter_failure(stage: Stage) -> None:
         return True if ready and not before & {pod["metadata"]["uid"] for pod in ranks} else None
 
     screen.until(renewed, what="both ranks of a new incarnation", seconds=READY_SECONDS, check=stage.operator.check)
-    await_ready(stage, "deepseek-fp8", namespace)
+    await_condition(stage, "Ready", "deepseek-fp8", namespace)
     kubectl(stage.cluster, "get", "dsd", f"--namespace={namespace}")
     kubectl(
         stage.cluster, "get", "dsd", "deepseek-fp8", f"--namespace={namespace}",
@@ -87,7 +91,7 @@ def _chapter_failure(stage: Stage) -> None:
 
 
 def _chapter_amd(stage: Stage) -> Stage:
-    screen.heading("Other hardware, the same YAML: MI300X (the H100 nodes are cordoned; what serves there stays)")
+    screen.heading("The same YAML on MI300X; the H100 nodes are cordoned")
     stage = change_nodes(stage, "amd-mi300x.yaml")
     plan(stage, "deepseek-fp8.yaml")
     serve(stage, "deepseek-fp8.yaml", namespace=NAMESPACES[1])

@@ -74,7 +74,7 @@ class Operator:
             self.port = probe.getsockname()[1]
         with (self.directory / "operator.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "deepseek_operator.cli.main", "run", "--config", str(config)],
+                [Path(sys.executable).with_name("deepseek-operator"), "run", "--config", config],
                 env={**os.environ, "KUBECONFIG": str(self.kubeconfig), "HTTP_PORT": str(self.port)},
                 stdout=log,
                 stderr=log,
@@ -200,10 +200,11 @@ class World:
         return self.cluster.audit_log.stat().st_size
 
     def writes(self, *, after: int) -> list[str]:
-        """Mutating requests of the operator, Lease excepted."""
+        """Mutating requests of the operator in this namespace; its Lease lives in another."""
         return [
             f"{request.verb} {request.resource} {request.name}"
             for request in writes(self.cluster.audit_log, user_agent="deepseek-operator", after=after)
+            if request.namespace == self.namespace
         ]
 
 

@@ -40,6 +40,14 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         cluster.down()
 
 
+@pytest.fixture
+def installed(bare: Cluster) -> Cluster:
+    """The cluster with the chart's defaults installed."""
+    if RELEASE not in helm("list", "--short", cluster=bare).split():
+        helm("install", RELEASE, str(CHART), cluster=bare)
+    return bare
+
+
 def helm(*arguments: str, cluster: Cluster | None = None) -> str:
     """Runs helm; without a cluster only what works offline."""
     target = [f"--kubeconfig={cluster.kubeconfig}"] if cluster else []
@@ -61,8 +69,7 @@ def of_kind(objects: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
 
 def may(cluster: Cluster, verb: str, resource: str, *options: str) -> bool:
     account = f"system:serviceaccount:{NAMESPACE}:{RELEASE}"
-    kind, _, subresource = resource.partition("/")
-    query = ("auth", "can-i", verb, kind, f"--subresource={subresource}", f"--as={account}", *options)
+    query = ("auth", "can-i", verb, *resource.split(), f"--as={account}", *options)
     command = [str(binary("kubectl")), f"--kubeconfig={cluster.kubeconfig}", *query]
     answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout.strip()
     assert answer in {"yes", "no"}
@@ -124,6 +131,7 @@ def test_a_digest_wins_over_the_tag() -> None:
 def test_install_run_and_uninstall_keep_the_users_deployments(bare: Cluster, tmp_path: Path) -> None:
     values = tmp_path / "values.yaml"
     values.write_text("config: {weights: {nodePath: /mnt/models}, workers: 4}\n", encoding="utf-8")
+    helm("uninstall", RELEASE, "--ignore-not-found", "--wait", cluster=bare)
     notes = helm("install", RELEASE, str(CHART), f"--values={values}", cluster=bare)
     assert "watches all namespaces" in notes
 
@@ -151,7 +159,7 @@ def test_install_run_and_uninstall_keep_the_users_deployments(bare: Cluster, tmp
     [
         ("watch", "deepseekdeployments.serving.deepseek-operator.io", True),
         ("patch", "deepseekdeployments.serving.deepseek-operator.io", False),
-        ("patch", "deepseekdeployments.serving.deepseek-operator.io/status", True),
+        ("update", "deepseekdeployments.serving.deepseek-operator.io --subresource=status", True),
         ("patch", "statefulsets.apps", True),
         ("delete", "pods", True),
         ("create", "pods", False),
@@ -167,22 +175,20 @@ def test_install_run_and_uninstall_keep_the_users_deployments(bare: Cluster, tmp
     ],
 )
 def test_the_operator_may_do_what_it_needs_and_nothing_else(
-    bare: Cluster, verb: str, resource: str, *, allowed: bool
+    installed: Cluster, verb: str, resource: str, *, allowed: bool
 ) -> None:
-    helm("upgrade", "--install", RELEASE, str(CHART), cluster=bare)
-    assert may(bare, verb, resource, "--namespace=default") is allowed
+    assert may(installed, verb, resource, "--namespace=default") is allowed
 
 
-def test_the_leaders_lease_is_writable_only_beside_the_operator(bare: Cluster) -> None:
-    helm("upgrade", "--install", RELEASE, str(CHART), cluster=bare)
-    lease = "leases.coordination.k8s.io"
-    assert may(bare, "update", lease, f"--namespace={NAMESPACE}")
-    assert not may(bare, "update", lease, "--namespace=default")
+def test_the_leaders_lease_is_writable_only_beside_the_operator(installed: Cluster) -> None:
+    lease = "leases.coordination.k8s.io/deepseek-operator"
+    assert may(installed, "update", lease, f"--namespace={NAMESPACE}")
+    assert not may(installed, "update", lease, "--namespace=default")
+    assert not may(installed, "update", "leases.coordination.k8s.io/other", f"--namespace={NAMESPACE}")
 
 
-def test_editors_of_a_namespace_may_edit_deployments(bare: Cluster) -> None:
-    helm("upgrade", "--install", RELEASE, str(CHART), cluster=bare)
-    roles = json.loads(bare.kubectl("get", "clusterroles", "--output=json"))["items"]
+def test_editors_of_a_namespace_may_edit_deployments(installed: Cluster) -> None:
+    roles = json.loads(installed.kubectl("get", "clusterroles", "--output=json"))["items"]
     labelled = {
         role["metadata"]["name"]
         for role in roles
@@ -210,19 +216,18 @@ def operator(cluster: Cluster, folder: Path) -> Iterator[None]:
             process.wait(timeout=30)
 
 
-def test_the_operator_needs_no_other_rights_from_creation_to_removal(bare: Cluster, tmp_path: Path) -> None:
-    helm("upgrade", "--install", RELEASE, str(CHART), cluster=bare)
-    bare.apply_nodes(NODES / "nvidia-h100.yaml")
-    bare.kubectl("create", "namespace", "rights")
+def test_the_operator_needs_no_other_rights_from_creation_to_removal(installed: Cluster, tmp_path: Path) -> None:
+    installed.apply_nodes(NODES / "nvidia-h100.yaml")
+    installed.kubectl("create", "namespace", "rights")
     inside = "--namespace=rights"
-    mark = bare.audit_log.stat().st_size
-    with operator(bare, tmp_path):
-        bare.kubectl("apply", inside, f"--filename={SAMPLE}")
-        bare.kubectl("wait", "--for=create", "pod/deepseek-fp8-g0-1", inside, "--timeout=60s")
-        bare.kubectl("wait", "--for=create", "secret/deepseek-fp8-keys", inside, "--timeout=60s")
-        bare.kubectl("scale", "dsd/deepseek-fp8", "--replicas=0", inside)
-        bare.kubectl("wait", "--for=delete", "statefulset/deepseek-fp8-g0", inside, "--timeout=90s")
+    mark = installed.audit_log.stat().st_size
+    with operator(installed, tmp_path):
+        installed.kubectl("apply", inside, f"--filename={SAMPLE}")
+        installed.kubectl("wait", "--for=create", "pod/deepseek-fp8-g0-1", inside, "--timeout=60s")
+        installed.kubectl("wait", "--for=create", "secret/deepseek-fp8-keys", inside, "--timeout=60s")
+        installed.kubectl("scale", "dsd/deepseek-fp8", "--replicas=0", inside)
+        installed.kubectl("wait", "--for=delete", "statefulset/deepseek-fp8-g0", inside, "--timeout=90s")
     account = f"system:serviceaccount:{NAMESPACE}:{RELEASE}"
-    asked = [request for request in requests(bare.audit_log, after=mark) if request.user == account]
+    asked = [request for request in requests(installed.audit_log, after=mark) if request.user == account]
     assert {"create", "delete"} <= {request.verb for request in asked}
     assert [request for request in asked if request.code == 403] == []

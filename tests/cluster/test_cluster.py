@@ -17,8 +17,6 @@ from e2e import cluster as e2e
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest import MonkeyPatch, TempPathFactory
-
 # One group: with pytest-xdist, all of them share one control plane instead of starting one per worker.
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("embedded-cluster")]
 
@@ -27,7 +25,7 @@ NODES = ROOT / "e2e" / "cluster" / "nodes"
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: TempPathFactory) -> Iterator[e2e.Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[e2e.Cluster]:
     running = e2e.up(tmp_path_factory.mktemp("cluster"))
     yield running
     running.down()
@@ -152,9 +150,7 @@ def test_pods_of_a_stateful_set_become_ready_on_different_nodes(cluster: e2e.Clu
 @pytest.mark.usefixtures("nodes")
 def test_a_pod_can_take_its_time_to_start_and_to_terminate(cluster: e2e.Cluster) -> None:
     slow = pod_template("slow", {"kwok.e2e/ready": "false", "kwok.e2e/termination-seconds": "4"})
-    apply(
-        cluster, {"apiVersion": "v1", "kind": "Pod", **slow, "metadata": {"name": "slow", **slow["metadata"]}}
-    )
+    apply(cluster, {"apiVersion": "v1", "kind": "Pod", **slow, "metadata": {"name": "slow", **slow["metadata"]}})
     cluster.kubectl("wait", "pod/slow", "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
     cluster.kubectl("wait", "pod/slow", "--for=condition=Ready=false", "--timeout=60s")
     assert pod(cluster, "slow")["status"]["containerStatuses"][0]["started"] is False
@@ -179,11 +175,15 @@ def test_a_node_marked_down_stops_being_ready_until_the_mark_is_removed(
     cluster.kubectl("wait", node, "--for=condition=Ready", "--timeout=60s")
 
 
-def test_data_and_writes_of_others_survive_a_restart_of_the_api_server(cluster: e2e.Cluster) -> None:
+@pytest.mark.usefixtures("nodes")
+def test_data_survives_a_restart_of_the_api_server_and_pods_start_again(cluster: e2e.Cluster) -> None:
     cluster.kubectl("create", "configmap", "kept", "--from-literal=a=b")
     cluster.restart_apiserver(kill=True)
     assert cluster.healthy
     assert cluster.kubectl("get", "configmap", "kept", "--output=jsonpath={.data.a}") == "b"
+    later = pod_template("later")
+    apply(cluster, {"apiVersion": "v1", "kind": "Pod", **later, "metadata": {"name": "later"}})
+    cluster.kubectl("wait", "pod/later", "--for=condition=Ready", "--timeout=120s")
 
 
 def test_the_audit_log_counts_the_writes_of_one_client(cluster: e2e.Cluster) -> None:
@@ -228,7 +228,7 @@ def test_a_kubeconfig_of_no_cluster_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_the_tools_own_kubeconfig_in_the_environment_is_not_taken_for_a_users_cluster(
-    tmp_path: Path, monkeypatch: MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
     assert e2e.users_kubeconfig(tmp_path) is None

@@ -71,7 +71,7 @@ def read_documents(path: str) -> list[dict[str, Any]]:
     objects: list[Any] = []
     for document in documents:
         if isinstance(document, dict) and isinstance(document.get("items"), list):
-            objects.extend(document["items"])
+            objects.extend(_typed(item, document) for item in document["items"])
         elif document is not None:
             objects.append(document)
     for item in objects:
@@ -79,6 +79,14 @@ def read_documents(path: str) -> list[dict[str, Any]]:
             message = f"{item!r} is no object; each document needs apiVersion and kind"
             raise InvalidInputError(Problem(field=path, reason="NotAnObject", message=message))
     return [_without_nulls(item) for item in objects]
+
+
+def _typed(item: Any, listed_in: dict[str, Any]) -> Any:
+    """An item of a NodeList may leave out what the list's own kind says already."""
+    kind = str(listed_in.get("kind", "")).removesuffix("List")
+    if not isinstance(item, dict) or "kind" in item or not kind:
+        return item
+    return {"apiVersion": listed_in.get("apiVersion"), "kind": kind, **item}
 
 
 def _one_line(error: yaml.YAMLError) -> str:

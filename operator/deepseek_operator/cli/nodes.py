@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from deepseek_operator.api.problems import InvalidInputError, Problem
@@ -12,6 +14,7 @@ from deepseek_operator.cli.files import read_documents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import ModuleType
 
     from kubernetes.client import ApiClient
 
@@ -62,7 +65,8 @@ def nodes_of_cluster() -> ClusterView:
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
     try:
-        config.load_config()
+        # Not load_config(): it prints advice on stdout, where the document belongs.
+        _load_context(config)
     except (config.ConfigException, OSError, TypeError) as error:
         raise ClusterUnreachableError(
             f"no cluster: {error}; set KUBECONFIG or give the nodes as a file with --nodes"
@@ -82,6 +86,17 @@ def nodes_of_cluster() -> ClusterView:
         raise ClusterUnreachableError(
             f"{settings.host} does not answer: {error}; check the context, or give a file with --nodes"
         ) from None
+
+
+def _load_context(config: ModuleType) -> None:
+    """The context of KUBECONFIG or ~/.kube/config, else the cluster this process runs in."""
+    default = Path.home() / ".kube" / "config"
+    named = os.environ.get("KUBECONFIG")
+    if named or default.exists():
+        # Named in full: the client looks KUBECONFIG up only once, when it is first imported.
+        config.load_kube_config(config_file=named or str(default))
+    else:
+        config.load_incluster_config()
 
 
 def _pages(method: Callable[..., Any]) -> Iterator[dict[str, Any]]:

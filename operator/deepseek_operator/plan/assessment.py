@@ -230,14 +230,14 @@ def _too_few(question: Question, hardware: HardwareClass, failed: list[_Attempt]
     wish = question.spec.parallelism
     asked = wish.nodes is not None
     needed = f"{layout.nodes} nodes of {layout.devices} {hardware.product}"
+    attempts = [each for each in failed if each.nodes <= there]
     smaller = f"set nodes to at most {there}" if asked else "use other hardware"
     problem = Problem(
         field="spec.parallelism.nodes" if asked else "spec.hardware",
         reason="NodesMissing",
         message=f"a group takes {needed}, and {there} usable exist{'s' if there == 1 else ''}; "
-        f"add {layout.nodes - there}, or {smaller}",
+        f"add {layout.nodes - there}, or {smaller}{_with_those(attempts, there)}",
     )
-    attempts = [each for each in failed if each.nodes <= there]
     line = _line(hardware, layout.nodes, problem)
     return Assessment(
         hardware=hardware,
@@ -245,6 +245,12 @@ def _too_few(question: Question, hardware: HardwareClass, failed: list[_Attempt]
         problem=problem,
         lines=(*_lines(hardware, attempts), line),
     )
+
+
+def _with_those(attempts: list[_Attempt], there: int) -> str:
+    """What a smaller wish for context could save."""
+    short = [each.problem for each in attempts if each.problem.reason == "ContextTooLong"]
+    return f"; with {there}: {short[-1].message}" if short else ""
 
 
 def _nothing(question: Question, hardware: HardwareClass, failed: list[_Attempt], room: splits.Room) -> Assessment:
@@ -263,7 +269,10 @@ def _nothing(question: Question, hardware: HardwareClass, failed: list[_Attempt]
     chosen = wish.tensor is not None or wish.nodes is not None or wish.pipeline is not None
     legal = [each for each in failed if each.problem.field in {"spec.parallelism", "spec.context.maxLength"}]
     carried = [each for each in failed if each.problem.reason == _NOT_CARRIED]
-    if question.spec.engine.features.mtp and carried:
+    fabric = [each for each in failed if each.problem.field.startswith("spec.fabric")]
+    if fabric:
+        blamed = fabric[0]
+    elif question.spec.engine.features.mtp and carried:
         # With MTP there is no way around by pipeline, so the fabric is to blame, not the memory of fewer nodes.
         blamed = carried[0]
     else:

@@ -8,6 +8,7 @@ The answer is a Plan, or a Refusal whose messages name the field, what is wrong 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.resource import Parallelism as ParallelismWish
@@ -20,7 +21,7 @@ from deepseek_operator.plan.fabric import HOW_TO_CARRY
 from deepseek_operator.plan.offers import Offers, offers
 from deepseek_operator.plan.requests import requests, startup_seconds
 from deepseek_operator.plan.rules import violations
-from deepseek_operator.plan.types import Candidate, Facts, Inventory, Parallelism, Plan, Refusal
+from deepseek_operator.plan.types import Candidate, Facts, HardwareClass, Inventory, Parallelism, Plan, Refusal
 
 _WAITING = frozenset({"NodesMissing", "NoVolume"})
 """Reasons that the cluster itself may cure."""
@@ -234,7 +235,11 @@ def _warnings(question: Question, best: Option, inventory: Inventory) -> Iterato
 
 
 def _refusal(question: Question, assessments: Sequence[Assessment], offered: Offers, inventory: Inventory) -> Refusal:
-    problems = list(dict.fromkeys(each.problem for each in assessments if each.problem))
+    problems = list(
+        dict.fromkeys(
+            _explained(each.problem, each.hardware, assessments, inventory) for each in assessments if each.problem
+        )
+    )
     # Missing nodes first: the class works and waits; then what only the user can change.
     problems.sort(key=lambda problem: problem.reason not in _WAITING)
     pinned = question.spec.hardware.product is not None or question.spec.hardware.vendor is not None
@@ -247,13 +252,34 @@ def _refusal(question: Question, assessments: Sequence[Assessment], offered: Off
     )
 
 
+def _explained(
+    problem: Problem, hardware: HardwareClass, assessments: Sequence[Assessment], inventory: Inventory
+) -> Problem:
+    """The problem of a class; where nodes are missing, with those that did not count and why."""
+    if problem.reason != "NodesMissing":
+        return problem
+    message = problem.message
+    alike = sum(each.hardware.product == hardware.product for each in assessments)
+    if alike > 1:
+        message += f". Its nodes form {alike} classes, because driver, devices, RDMA resource or labels differ"
+    if inventory.skipped:
+        message += f". Not counted: {_skipped(inventory)}"
+    return replace(problem, message=message)
+
+
+def _skipped(inventory: Inventory) -> str:
+    shown = "; ".join(each.message for each in inventory.skipped[:_SHOWN_SKIPPED])
+    more = len(inventory.skipped) - _SHOWN_SKIPPED
+    return f"{shown}; and {more} more" if more > 0 else shown
+
+
 def _nothing_there(spec: Spec, inventory: Inventory, offered: Offers, name: str) -> Refusal:
     hardware = spec.hardware
     wanted = hardware.product or hardware.vendor or "known accelerators"
     selector = ", ".join(f"{key}={value}" for key, value in sorted(hardware.node_selector.items()))
     labelled = f" with {selector}" if selector else ""
     seen = ", ".join(sorted({each.product for each in offered.refused})) or "none"
-    reasons = "; ".join(each.message for each in inventory.skipped[:_SHOWN_SKIPPED])
+    reasons = f". Not counted: {_skipped(inventory)}" if inventory.skipped else ""
     field = "spec.hardware"
     if hardware.product is not None and not hardware.node_selector:
         field = "spec.hardware.product"
@@ -263,7 +289,7 @@ def _nothing_there(spec: Spec, inventory: Inventory, offered: Offers, name: str)
         field=field,
         reason="NodesMissing",
         message=f"{name} finds no usable node of {wanted}{labelled} (accelerators that count: {seen}); add such nodes, "
-        f"or widen spec.hardware{'; ' + reasons if reasons else ''}",
+        f"or widen spec.hardware{reasons}",
     )
     return Refusal(
         problems=(problem,),
@@ -289,18 +315,12 @@ def _with_suggestion(refusal: Refusal, working: Plan | None) -> Refusal:
         return refusal
     split = working.parallelism
     first, *others = refusal.problems
-    better = Problem(
-        field=first.field,
-        reason=first.reason,
+    better = replace(
+        first,
         message=f"{first.message}. Without spec.parallelism it would be nodes {working.nodes_per_group}, tensor "
         f"{split.tensor}, pipeline {split.pipeline} on {working.hardware.product}",
     )
-    return Refusal(
-        problems=(better, *others),
-        considered=refusal.considered,
-        warnings=refusal.warnings,
-        waits_for_cluster=refusal.waits_for_cluster,
-    )
+    return replace(refusal, problems=(better, *others))
 
 
 def _refuse(*problems: Problem) -> Refusal:

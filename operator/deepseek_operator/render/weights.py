@@ -145,7 +145,7 @@ def init_container(spec: Spec, plan: Plan, *, user_mounts: list[dict[str, Any]])
     """
     if fetched(plan.weights):
         return _fetch_container(spec, plan)
-    container = {
+    container: dict[str, Any] = {
         "name": CHECK_CONTAINER,
         "image": plan.engine.image,
         "command": [
@@ -177,7 +177,7 @@ def _fetch_container(spec: Spec, plan: Plan) -> dict[str, Any]:
         "image": plan.engine.image,
         "command": ["python3", "-c", literal(_fetch_script())],
         "args": [literal(word) for pair in arguments.items() for word in pair],
-        "env": _fetch_env(spec),
+        "env": _fetch_env(spec, weights),
         # Less than the engine requests: the pod as a whole asks for no more because of it.
         "resources": {"requests": {"cpu": "1", "memory": "2Gi"}},
         "securityContext": container_security(),
@@ -186,9 +186,13 @@ def _fetch_container(spec: Spec, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _fetch_env(spec: Spec) -> list[dict[str, Any]]:
-    # Progress is written as lines by the script; the bars of the library fill a log.
-    env: list[dict[str, Any]] = [{"name": "HF_HUB_DISABLE_PROGRESS_BARS", "value": "1"}]
+def _fetch_env(spec: Spec, weights: WeightsPlan) -> list[dict[str, Any]]:
+    env: list[dict[str, Any]] = [
+        # Progress is written as lines by the script; the bars of the library fill a log.
+        {"name": "HF_HUB_DISABLE_PROGRESS_BARS", "value": "1"},
+        # The library's own caches belong on the volume, too, and not into the container's layer.
+        {"name": "HF_HOME", "value": literal(f"{weights.path}/.cache/home")},
+    ]
     if token := spec.weights.token_secret:
         reference = {"name": token.name, "key": token.key}
         env.append({"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": reference}})

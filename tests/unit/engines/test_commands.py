@@ -51,7 +51,7 @@ def judged(vendor: str, version: str, commands: list[tuple[str, ...]]) -> tuple[
 
 def rendered(version: str, *, bf16: bool) -> dict[str, Command]:
     """Every command of every case on every vendor of a release, for weights of one precision."""
-    commands = {}
+    commands: dict[str, Command] = {}
     for vendor in (vendor for vendor, each in RELEASES if each == version):
         for name, (planned, wanted) in CASES.items():
             made = plan(vendor=vendor, version=version, **planned)

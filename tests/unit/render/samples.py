@@ -133,14 +133,14 @@ LAUNCH = Launch(
     startup_seconds=3705,
     termination_grace_seconds=120,
     mounts=(),
-    writable=("/root/.cache", "/tmp/torchinductor"),
+    writable=("/root/.cache", "/opt/torchinductor"),
 )
 DRIVER = Mount(host_path="/usr/local/Ascend/driver", container_path="/usr/local/Ascend/driver", type="Directory")
 HCCN = Mount(host_path="/etc/hccn.conf", container_path="/etc/hccn.conf", type="")
 ASCEND_LAUNCH = replace(LAUNCH, mounts=(DRIVER, HCCN))
 
 
-def spec(**fields: Any) -> Spec:  # noqa: ANN401 - the JSON of a spec
+def spec(**fields: Any) -> Spec:
     """A spec of the sample model with further fields, as a user writes them."""
     return Spec.model_validate({"model": MODEL, **fields})
 

@@ -19,7 +19,7 @@ from tests.unit.render.samples import OWNER
 
 OWNER_ITEM = f'k:{{"uid":"{OWNER.uid}"}}'
 PORT_ITEM = 'k:{"port":8000,"protocol":"TCP"}'
-METADATA = {
+METADATA: dict[str, Any] = {
     "f:labels": {
         "f:app.kubernetes.io/managed-by": {},
         "f:serving.deepseek-operator.io/deployment": {},
@@ -27,7 +27,7 @@ METADATA = {
     },
     "f:ownerReferences": {OWNER_ITEM: {}},
 }
-PORTS = {PORT_ITEM: {".": {}, "f:name": {}, "f:port": {}, "f:protocol": {}, "f:targetPort": {}}}
+PORTS: dict[str, Any] = {PORT_ITEM: {".": {}, "f:name": {}, "f:port": {}, "f:protocol": {}, "f:targetPort": {}}}
 APPLIED: dict[str, Any] = {"f:metadata": METADATA, "f:spec": {"f:ports": PORTS, "f:selector": {}}}
 """What API server 1.37 records of the API Service after a server-side apply."""
 CREATED: dict[str, Any] = {
@@ -153,6 +153,12 @@ def pod_fields(**container: Any) -> dict[str, Any]:
             {"env": {'k:{"name":"B"}': {".": {}, "f:name": {}}}},
             "env[name=A]",
             id="a variable was removed",
+        ),
+        pytest.param(
+            {"env": [{"value": "1"}]},
+            {"env": {'k:{"name":"A"}': {".": {}, "f:name": {}, "f:value": {}}}},
+            "env[0]",
+            id="an item without its key is nobody's",
         ),
         pytest.param(
             {"resources": {"limits": {"nvidia.com/gpu": "8"}}},

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -86,7 +87,7 @@ class Outcome(NamedTuple):
 
 
 @pytest.fixture
-def run(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:  # noqa: ARG001 - the fixture installs it
+def run(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     def start(revision: str = "main") -> Outcome:
         arguments = ["--repository", REPOSITORY, "--revision", revision, "--directory", str(tmp_path)]
         code = fetch_weights.main(arguments)
@@ -188,7 +189,7 @@ def test_what_is_already_there_needs_no_room(tmp_path: Path, monkeypatch: pytest
         fetch_weights.require_space(tmp_path, {"part": 2 * size})
 
 
-def test_a_directory_that_cannot_be_made_is_named(hub: Hub, tmp_path: Path) -> None:  # noqa: ARG001
+def test_a_directory_that_cannot_be_made_is_named(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(fetch_weights.FetchError, match=r"spec\.weights\.cache: cannot write"):
         fetch_weights.fetch(REPOSITORY, "main", tmp_path / "file" / "below")
@@ -219,10 +220,15 @@ def test_pods_that_share_a_directory_wait_for_each_other(
     context = multiprocessing.get_context("spawn")
     held, release = context.Event(), context.Event()
     other = context.Process(target=hold, args=(str(tmp_path), held, release))
+
+    def let_go(_: float) -> None:
+        release.set()
+        other.join(30)
+
     other.start()
     try:
         assert held.wait(30)
-        monkeypatch.setattr(fetch_weights.time, "sleep", lambda _: (release.set(), other.join(30)))
+        monkeypatch.setattr(time, "sleep", let_go)
         with fetch_weights.exclusive(tmp_path):
             assert release.is_set()
     finally:

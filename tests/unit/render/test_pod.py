@@ -21,6 +21,7 @@ from tests.unit.render.samples import (
     spec,
 )
 
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the path under test
 GROUP_LABELS = {"serving.deepseek-operator.io/group", "serving.deepseek-operator.io/incarnation"}
 
 
@@ -69,13 +70,13 @@ def test_shared_memory_is_memory_of_the_planned_size() -> None:
     (volume,) = [volume for volume in pod()["volumes"] if volume["name"] == "deepseek-shm"]
     (mount,) = [mount for mount in engine()["volumeMounts"] if mount["name"] == "deepseek-shm"]
     assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "64Gi"}
-    assert mount["mountPath"] == "/dev/shm"
+    assert mount["mountPath"] == SHARED_MEMORY
 
 
 def test_caches_and_the_run_directory_are_scratch_volumes() -> None:
     scratch = {volume["name"] for volume in pod()["volumes"] if volume.get("emptyDir") == {}}
     paths = {mount["mountPath"] for mount in engine()["volumeMounts"] if mount["name"] in scratch}
-    assert paths == {"/run/deepseek", "/root/.cache", "/tmp/torchinductor"}
+    assert paths == {"/run/deepseek", "/root/.cache", "/opt/torchinductor"}
 
 
 def test_the_vendors_driver_is_mounted_read_only() -> None:
@@ -179,7 +180,7 @@ def test_a_writable_user_mount_leaves_read_only_out() -> None:
 def test_names_and_paths_stay_unique_whatever_the_user_mounts() -> None:
     extra = {
         "volumes": [{"name": "deepseek-shm", "configMap": "c"}, {"name": "deepseek-weights", "configMap": "c"}],
-        "volumeMounts": [{"name": "deepseek-shm", "mountPath": "/x"}, {"name": "mine", "mountPath": "/dev/shm"}],
+        "volumeMounts": [{"name": "deepseek-shm", "mountPath": "/x"}, {"name": "mine", "mountPath": SHARED_MEMORY}],
     }
     asked = spec(podTemplate=extra)
     for plan in (H100_PLAN, replace(H100_PLAN, weights=CLAIM_WEIGHTS)):

@@ -34,7 +34,7 @@ def test_the_engine_reads_generated_keys() -> None:
 
 
 def test_the_engine_reads_the_users_own_secret() -> None:
-    own = secrets_of(KeysSecret(mode="secret", secret_name="mine"))
+    own = secrets_of(KeysSecret.model_validate({"mode": "secret", "secretName": "mine"}))
     assert own == {"API_KEY": ("mine", "api-key"), "ADMIN_API_KEY": ("mine", "admin-key")}
 
 

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.conftest import Run
+
+FIT_KEYS = {
+    "fits", "engine", "freeGiB", "memFraction", "weightsGiB", "kvBytesPerToken", "kvTokens", "kvGiB", "reserveGiB",
+    "contextLength", "terms", "limitedBy", "problems",
+}  # fmt: skip
+V3 = ("fit", "--model", "deepseek-v3-0324", "--precision", "fp8")
+CONFIG = {
+    "hidden_size": 7168, "num_hidden_layers": 61, "first_k_dense_replace": 3, "num_attention_heads": 128,
+    "q_lora_rank": 1536, "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+    "intermediate_size": 18432, "moe_intermediate_size": 2048, "n_routed_experts": 256, "n_shared_experts": 1,
+    "vocab_size": 129280, "max_position_embeddings": 163840, "num_nextn_predict_layers": 1,
+}  # fmt: skip
+
+
+def test_json_has_the_keys_of_the_contract(run: Run) -> None:
+    result = run(*V3, "--product", "H100", "--tensor", "16", "-o", "json")
+
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    assert document.keys() >= FIT_KEYS
+    assert (document["fits"], document["limitedBy"], document["problems"]) == (True, None, [])
+
+
+def test_what_does_not_fit_is_exit_code_3_and_the_blame_is_named(run: Run) -> None:
+    result = run(*V3, "--free-gib", "78", "--tensor", "8", "-o", "json")
+
+    assert result.exit_code == 3
+    document = json.loads(result.stdout)
+    assert (document["fits"], document["limitedBy"]) == (False, "weights")
+    assert "tensor 16" in document["problems"][0]["message"]
+
+
+def test_a_split_that_breaks_the_model_is_exit_code_2(run: Run) -> None:
+    result = run(*V3, "--product", "H100", "--tensor", "12", "-o", "json")
+
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["problems"][0]["reason"] == "HeadsNotDivisible"
+
+
+def test_a_config_json_is_sized_like_the_catalogue_model_of_the_same_shape(run: Run, tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(CONFIG))
+    options = ("--precision", "fp8", "--product", "H200", "-o", "json")
+
+    of_file = run("fit", "--model", config, *options)
+    of_catalogue = run("fit", "--model", "deepseek-v3-0324", *options)
+
+    assert json.loads(of_file.stdout) == json.loads(of_catalogue.stdout)
+
+
+def test_a_config_json_of_another_architecture_is_exit_code_2(run: Run, tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({key: value for key, value in CONFIG.items() if key != "kv_lora_rank"}))
+
+    result = run("fit", "--model", config, "--precision", "fp8", "--product", "H200")
+
+    assert result.exit_code == 2
+    assert "kv_lora_rank" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "changed"),
+    [
+        ("--pipeline", "2", "weightsGiB"),
+        ("--attention-data", "2", "weightsGiB"),
+        ("--redundant-experts", "32", "weightsGiB"),
+        ("--moe-dense-tensor", "1", "weightsGiB"),
+        ("--kv-cache", "fp8", "kvBytesPerToken"),
+        ("--mem-fraction", "0.7", "memFraction"),
+        ("--context-length", "65536", "contextLength"),
+        ("--max-running", "16", "terms"),
+        ("--mtp", None, "weightsGiB"),
+        ("--tensor", "16", "weightsGiB"),
+        ("--free-gib", "120", "freeGiB"),
+    ],
+)
+def test_every_option_changes_the_answer(run: Run, option: str, value: str | None, changed: str) -> None:
+    device = () if option == "--free-gib" else ("--product", "H200")
+    plain = json.loads(run(*V3, "--product", "H200", "-o", "json").stdout)
+    result = run(*V3, *device, option, *([value] if value else []), "-o", "json")
+
+    assert json.loads(result.stdout)[changed] != plain[changed]
+
+
+def test_the_text_names_every_term(run: Run) -> None:
+    text = run(*V3, "--product", "H200").stdout
+
+    assert "routedExperts" in text
+    assert "KV tokens" in text

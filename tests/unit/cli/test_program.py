@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import yaml
+from typer.testing import CliRunner
+
+from deepseek_operator.cli.main import plugin
+from tests.unit.cli.conftest import Run
+
+
+def test_crd_prints_the_definition(run: Run) -> None:
+    result = run("crd")
+
+    assert result.exit_code == 0
+    assert yaml.safe_load(result.stdout)["kind"] == "CustomResourceDefinition"
+
+
+def test_help_names_the_commands_and_the_exit_codes(run: Run) -> None:
+    text = run("--help").stdout
+
+    assert all(command in text for command in ("run", "plan", "render", "fit", "crd"))
+    assert "Exit codes" in text
+
+
+def test_an_unknown_command_is_wrong_input(run: Run) -> None:
+    assert run("plam").exit_code == 2
+
+
+def test_the_kubectl_plugin_has_no_operator_in_it() -> None:
+    assert CliRunner().invoke(plugin, ["run"]).exit_code == 2
+    assert CliRunner().invoke(plugin, ["crd"]).exit_code == 0
+
+
+def test_offline_commands_load_neither_kopf_nor_the_api_client() -> None:
+    code = (
+        "import sys; import deepseek_operator.cli.main; "
+        "sys.exit(bool({'kopf', 'kubernetes', 'aiohttp'} & sys.modules.keys()))"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
