@@ -45,6 +45,8 @@ lint: $(STAMP)  ## ruff, mypy (strict), the layers
 
 .PHONY: generate
 generate: $(STAMP)  ## write everything that is generated; a test fails when it is stale
+	@$(PY) -m e2e.generate.sglang_flags
+	@$(PY) -m e2e.release
 
 .PHONY: lock
 lock: $(STAMP)  ## renew both lock files from pyproject.toml (UPGRADE=--upgrade for new versions)
@@ -53,6 +55,7 @@ lock: $(STAMP)  ## renew both lock files from pyproject.toml (UPGRADE=--upgrade 
 
 .PHONY: binaries
 binaries: $(STAMP)  ## build the control plane's programs into the cache, once
+	@$(PY) -c 'from e2e.cluster import binary, ensure; from e2e.cluster.components import PROGRAMS; ensure(PROGRAMS); binary("helm")'
 
 .PHONY: clean
 clean:  ## remove the environment and caches of tools; the binaries' cache stays

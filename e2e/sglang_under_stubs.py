@@ -107,7 +107,7 @@ class StubModule(types.ModuleType):
     """A module whose every name is `Anything`; it claims to be a recent version."""
 
     __version__ = "2.11.0"
-    __path__: list[str] = []  # noqa: RUF012 - a module's attribute
+    __path__: list[str] = []
 
     def __getattr__(self, name: str) -> Anything:
         if name.startswith("__"):

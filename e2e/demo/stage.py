@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from deepseek_operator.api.names import GROUP, INCARNATION_LABEL, PLURAL
+from deepseek_operator.api.names import GROUP, INCARNATION_LABEL, MANAGED_BY, MANAGED_BY_LABEL, PLURAL
 from e2e.cluster import nodes as fake_nodes
 from e2e.cluster.components import FAKE_NODE
 from e2e.cluster.handle import Cluster
@@ -59,6 +59,18 @@ def remove(cluster: Cluster, state: State) -> None:
     if state.nodes:
         cluster.kubectl(*gone, "node", *state.nodes)
     cluster.kubectl(*gone, "persistentvolume", f"--selector={MARK}")
+    # The operator's own volumes outlive their claims on purpose: the weights on the nodes are worth keeping.
+    if volumes := _volumes_of_demo(cluster):
+        cluster.kubectl(*gone, "persistentvolume", *volumes)
+
+
+def _volumes_of_demo(cluster: Cluster) -> list[str]:
+    found = cluster.kubectl("get", "persistentvolume", f"--selector={MANAGED_BY_LABEL}={MANAGED_BY}", "--output=json")
+    return [
+        item["metadata"]["name"]
+        for item in json.loads(found)["items"]
+        if item["spec"].get("claimRef", {}).get("namespace") in NAMESPACES
+    ]
 
 
 def remove_crd(cluster: Cluster) -> None:

@@ -11,7 +11,7 @@ import yaml
 from deepseek_operator.api.names import API_VERSION, KIND
 from deepseek_operator.api.status import CONDITION_TYPES
 from deepseek_operator.api.validation import RULES
-from e2e.cluster import Cluster, ClusterError
+from e2e.cluster import Cluster, ClusterError, up
 from e2e.release.generate import ROOT
 from tests.rule_cases import CASES, Case
 
@@ -28,13 +28,16 @@ pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
-def server(cluster: Cluster) -> Iterator[Cluster]:
-    """The cluster with the CRD established, and a namespace of these tests' own."""
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", f"--filename={CRD}")
-    cluster.kubectl("wait", "--for=condition=Established", f"crd/{CRD_NAME}", "--timeout=30s")
-    cluster.kubectl("create", "namespace", NAMESPACE)
-    yield cluster
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster without an operator: here status is what the API server alone makes of it."""
+    cluster = up(tmp_path_factory.mktemp("crd"))
+    try:
+        cluster.kubectl("apply", "--server-side", f"--filename={CRD}")
+        cluster.kubectl("wait", "--for=condition=Established", f"crd/{CRD_NAME}", "--timeout=30s")
+        cluster.kubectl("create", "namespace", NAMESPACE)
+        yield cluster
+    finally:
+        cluster.down()
 
 
 def written(name: str = "sample", **spec: object) -> str:

@@ -15,9 +15,7 @@ from deepseek_operator.api.base import Model
 from deepseek_operator.api.names import MAX_REPLICAS
 
 Word = Annotated[str, StringConstraints(min_length=1, max_length=253)]
-LabelValue = Annotated[
-    str, StringConstraints(max_length=63, pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")
-]
+LabelValue = Annotated[str, StringConstraints(max_length=63, pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")]
 LabelKey = Annotated[
     str,
     StringConstraints(
@@ -26,12 +24,8 @@ LabelKey = Annotated[
         pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$",
     ),
 ]
-ObjectName = Annotated[
-    str, StringConstraints(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
-]
-Quantity = Annotated[
-    str, StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?|Ki)?$")
-]
+ObjectName = Annotated[str, StringConstraints(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+Quantity = Annotated[str, StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?|Ki)?$")]
 
 Precision = Literal["auto", "fp8", "bf16"]
 KVCachePrecision = Literal["auto", "bf16", "fp8"]
@@ -44,7 +38,8 @@ class Context(Model):
     """How long and how many requests the engine must be able to hold."""
 
     max_length: Annotated[int, Field(ge=1024, le=1_048_576)] | None = None
-    """Longest context in tokens. The plan is refused when the KV cache cannot hold it. Default: as long as memory allows, at most the model's own limit."""
+    """Longest context in tokens. The plan is refused when the KV cache cannot hold it. Default: as long as memory
+    allows, at most the model's own limit."""
     max_running_requests: Annotated[int, Field(ge=1, le=8192)] | None = None
     """Most requests decoded at once by a group. Default: the engine's, by memory."""
     kv_cache_precision: KVCachePrecision = "auto"
@@ -129,7 +124,8 @@ class Fabric(Model):
     """What carries the traffic between ranks."""
 
     mode: FabricMode = "pod"
-    """pod: the pod network (with RDMA devices where nodes advertise them). host: the node's network; must be allowed by the operator's configuration."""
+    """pod: the pod network (with RDMA devices where nodes advertise them). host: the node's network; must be
+    allowed by the operator's configuration."""
     interface: Annotated[str, StringConstraints(max_length=15, pattern=r"^[A-Za-z0-9_.:-]+$")] | None = None
     """Network interface for rendezvous and sockets. Default: the one that holds the pod's IP."""
     rdma: RDMA = RDMA()
@@ -149,9 +145,11 @@ class Weights(Model):
     """Where the weights come from and where they are kept."""
 
     source: Annotated[str, StringConstraints(max_length=512, pattern=r"^(hf://|pvc://|path:///).+$")] | None = None
-    """hf://org/name, pvc://claim/path, or path:///dir in a volume of podTemplate. Default: the model's own repository for the precision."""
+    """hf://org/name, pvc://claim/path, or path:///dir in a volume of podTemplate. Default: the model's own
+    repository for the precision."""
     cache: Literal["auto", "node", "perRank"] = "auto"
-    """Where fetched weights are kept. node: the directory that the operator's configuration names; perRank: a claim for each rank from the default StorageClass."""
+    """Where fetched weights are kept. node: the directory that the operator's configuration names; perRank: a
+    claim for each rank from the default StorageClass."""
     token_secret: SecretKey | None = None
     """Hub token; reaches only the init container that fetches."""
 
@@ -160,7 +158,8 @@ class KeysSecret(Model):
     """Access keys of the API."""
 
     mode: Literal["generate", "none", "secret"] = "generate"
-    """generate: a Secret `<name>-keys` is made once. none: the API is open to whom the network policy lets in. secret: use `secretName`."""
+    """generate: a Secret `<name>-keys` is made once. none: the API is open to whom the network policy lets in.
+    secret: use `secretName`."""
     secret_name: ObjectName | None = None
     """Secret with the keys `api-key` and `admin-key`; only with mode secret."""
 
@@ -238,7 +237,9 @@ class PodTemplate(Model):
 
     labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=32)] = {}
     """Further labels. The operator's own are refused."""
-    annotations: Annotated[dict[LabelKey, Annotated[str, StringConstraints(max_length=4096)]], Field(max_length=32)] = {}
+    annotations: Annotated[
+        dict[LabelKey, Annotated[str, StringConstraints(max_length=4096)]], Field(max_length=32)
+    ] = {}
     """Further annotations. The operator's own are refused."""
     volumes: Annotated[list[Volume], Field(max_length=16)] = []
     """Further volumes."""

@@ -21,7 +21,7 @@ class Launch:
     """Shell text for ``/bin/bash -c``; complete, every value quoted."""
     leader_command: tuple[str, ...]
     worker_command: tuple[str, ...]
-    """Rank 1's; further workers differ in --node-rank only."""
+    """Rank 1's; further workers differ in --node-rank only. Empty for a group of one node."""
     env: Mapping[str, str]
     """Constant environment of the engine container."""
     ports: Mapping[str, int]
