@@ -17,6 +17,8 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 
 # Tests and tools must behave alike whatever the caller's shell says about warnings or colour.
 unexport PYTHONWARNINGS PYTHONPATH
+# Tests fetch SGLang's wheel with uv where the interpreter brings no pip.
+export PATH := $(CURDIR)/.state/uv/bin:$(PATH)
 
 ##@ Try it
 .PHONY: demo
@@ -41,7 +43,7 @@ lint: $(STAMP)  ## ruff, mypy (strict), the layers
 	@$(VENV)/bin/ruff check --quiet
 	@$(VENV)/bin/ruff format --check --quiet
 	@$(VENV)/bin/mypy --no-error-summary
-	@$(VENV)/bin/lint-imports --no-logo 2>/dev/null || $(VENV)/bin/lint-imports
+	@$(VENV)/bin/lint-imports --no-logo
 
 .PHONY: generate
 generate: $(STAMP)  ## write everything that is generated; a test fails when it is stale
@@ -59,7 +61,7 @@ binaries: $(STAMP)  ## build the control plane's programs into the cache, once
 
 .PHONY: clean
 clean:  ## remove the environment and caches of tools; the binaries' cache stays
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
+	@rm -rf $(VENV) .state/uv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist
 	@find operator e2e tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help

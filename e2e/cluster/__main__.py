@@ -15,7 +15,7 @@ NOT_RUNNING = 4
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; exit codes: 0 good, 1 failed, 2 wrong usage, 4 no cluster runs."""
+    """Run one command; exit codes: 0 good, 1 failed, 2 wrong usage, 4 no cluster runs, 130 Ctrl-C."""
     options = _parser().parse_args(arguments)
     try:
         external = users_kubeconfig(options.state)
@@ -37,6 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ClusterError as error:
         to_stderr(f"error: {error}")
         return 1
+    except KeyboardInterrupt:
+        to_stderr("interrupted; nothing was left half started")
+        return 130
     return 0
 
 

@@ -69,6 +69,7 @@ def start(layout: Layout, programs: dict[str, Path]) -> int:
         except BaseException:
             # Ctrl-C included: whoever asked for a cluster and did not get it has nothing to stop later.
             stop(layout)
+            layout.clear(keep_logs=True)
             raise
     raise AssertionError("unreachable: the last attempt returns or raises")
 

@@ -64,6 +64,7 @@ class Layout:
         for folder in (self.keys, self.data, *([] if keep_logs else [self.logs])):
             shutil.rmtree(folder, ignore_errors=True)
         sockets = (self.etcd_socket, self.etcd_socket.with_name("etcd-peer.sock"))
-        files = [self.record, self.kubeconfig, *sockets, *self.state.glob("*.kubeconfig")]
+        settings = (self.kubeconfig, self.state / "kube-scheduler.yaml", *self.state.glob("*.kubeconfig"))
+        files = (self.record, *settings, *sockets)
         for path in (*files, *([] if keep_logs else [self.audit_log])):
             path.unlink(missing_ok=True)

@@ -91,7 +91,7 @@ def _chapter_failure(stage: Stage) -> None:
 
 
 def _chapter_amd(stage: Stage) -> Stage:
-    screen.heading("The same YAML on MI300X; the H100 nodes are cordoned")
+    screen.heading("MI300X nodes join, the H100 are cordoned; the same YAML")
     stage = change_nodes(stage, "amd-mi300x.yaml")
     plan(stage, "deepseek-fp8.yaml")
     serve(stage, "deepseek-fp8.yaml", namespace=NAMESPACES[1])
@@ -99,7 +99,7 @@ def _chapter_amd(stage: Stage) -> Stage:
 
 
 def _chapter_ascend(stage: Stage) -> Stage:
-    screen.heading("Ascend 910B has no FP8: the BF16 YAML, with BF16 weights on a claim")
+    screen.heading("Ascend 910B nodes join; they have no FP8, so BF16, with the weights on a claim")
     stage = change_nodes(stage, "ascend-910b.yaml")
     namespace = NAMESPACES[2]
     create_namespace(stage, namespace)
@@ -114,6 +114,6 @@ def _chapter_ascend(stage: Stage) -> Stage:
 
 
 def _chapter_end(stage: Stage) -> None:
-    screen.heading("All three vendors serve")
+    screen.heading("What serves now; all nodes are uncordoned")
     stage.cluster.kubectl("uncordon", *stage.state.nodes)
     kubectl(stage.cluster, "get", "dsd", "--all-namespaces", "--output=wide")
