@@ -1,0 +1,184 @@
+"""No silent no-ops: each leaf of the CRD's schema, mutated, changes what is rendered or is refused.
+
+Leaves and their values come from the schema itself, so a field that is added without behaviour fails here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deepseek_operator.api.config import OperatorConfig
+from deepseek_operator.api.crd import crd
+from deepseek_operator.api.problems import InvalidInputError
+from deepseek_operator.api.validation import problems as rule_problems
+from deepseek_operator.catalog.load import load
+from deepseek_operator.engines.select import check_args, launch
+from deepseek_operator.lifecycle.resolve import read_spec
+from deepseek_operator.plan.inventory import read_node, take_inventory
+from deepseek_operator.plan.placement import make_plan
+from deepseek_operator.plan.types import Facts, Refusal
+from deepseek_operator.render.apply_order import all_objects
+from deepseek_operator.render.owner import Owner
+from deepseek_operator.render.revision import revision_hash
+
+NODES = Path(__file__).resolve().parents[2] / "e2e" / "cluster" / "nodes" / "nvidia-h100.yaml"
+OWNER = Owner(name="x", namespace="default", uid="00000000-0000-0000-0000-000000000000")
+BASE: dict[str, Any] = {
+    "model": "deepseek-ai/DeepSeek-V3-0324",
+    "precision": "fp8",
+    # A mount needs a volume to name.
+    "podTemplate": {"volumes": [{"name": "v", "configMap": "c"}]},
+}
+
+WORDS = {
+    "spec.model": "deepseek-ai/DeepSeek-R1-0528",
+    "spec.engine.version": "0.0.1",
+    "spec.engine.args[]": "--log-level=debug",
+    "spec.hardware.product": "NVIDIA-H200",
+    "spec.fabric.rdma.resource": "rdma/other",
+    "spec.fabric.interface": "eth7",
+    "spec.weights.source": "pvc://claim/path",
+    "spec.restartedAt": "2026-01-01T00:00:00Z",
+    "spec.podTemplate.volumes[].hostPath": "/data",
+    "spec.podTemplate.volumeMounts[].mountPath": "/data",
+}
+"""Strings whose pattern or meaning a generic word does not meet."""
+
+COMPANIONS: dict[str, dict[str, Any]] = {
+    "spec.engine.env[]": {"name": "SOME_NAME", "value": "v"},
+    "spec.weights.tokenSecret": {"name": "token"},
+    "spec.access.from[]": {"podLabels": {"app": "web"}},
+    "spec.scheduling.tolerations[]": {"key": "k", "operator": "Equal", "value": "v", "effect": "NoSchedule"},
+    "spec.podTemplate.volumeMounts[]": {"name": "v", "mountPath": "/other"},
+}
+"""What else the object of a leaf needs; the comparison is with and without the change of the leaf alone."""
+
+
+def leaves(schema: Mapping[str, Any], path: str = "spec") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if schema["type"] == "object" and "properties" in schema:
+        for name, member in schema["properties"].items():
+            yield from leaves(member, f"{path}.{name}")
+    elif schema["type"] == "array":
+        yield from leaves(schema["items"], f"{path}[]")
+    else:
+        yield path, schema
+
+
+SCHEMA = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+LEAVES = dict(leaves(SCHEMA))
+
+
+def values(path: str, schema: Mapping[str, Any], before: Any) -> list[Any]:
+    if "enum" in schema:
+        return [value for value in schema["enum"] if value != before]
+    if schema["type"] == "boolean":
+        return [value for value in (True, False) if value != before]
+    if schema["type"] == "integer":
+        return [value for value in (1, 2, schema.get("maximum", 7)) if value != before]
+    if schema["type"] == "object":
+        return [{"some-label": "some-value"}]
+    return [WORDS.get(path, "some-word")]
+
+
+def parts(path: str) -> list[str]:
+    return path.replace("[]", ".[]").split(".")[1:]
+
+
+def put(target: Any, steps: list[str], value: Any, prefix: str) -> Any:
+    """The spec with one leaf set; objects on the way get their companions."""
+    if not steps:
+        return value
+    step, *rest = steps
+    if step == "[]":
+        path = f"{prefix}[]"
+        item = target[0] if target else COMPANIONS.get(path, {})
+        return [put(item, rest, value, path)]
+    path = f"{prefix}.{step}"
+    base = dict(target or {})
+    companion = COMPANIONS.get(path) if rest and rest[0] != "[]" else None
+    base[step] = put(base.get(step, companion), rest, value, path)
+    return base
+
+
+def current(target: Any, steps: list[str]) -> Any:
+    for step in steps:
+        if target is None:
+            return None
+        target = target[0] if step == "[]" else target.get(step)
+    return target
+
+
+@cache
+def outcome(text: str) -> str:
+    """Everything a user could notice: refusals with their fields, or all objects."""
+    body = json.loads(text)
+    catalog, config = load(), OperatorConfig()
+    try:
+        spec = read_spec(body)
+    except InvalidInputError as error:
+        return f"refused {error}"
+    if broken := rule_problems(name="x", spec=spec):
+        return f"refused {broken}"
+    inventory = take_inventory(
+        [read_node(node) for node in yaml.safe_load(NODES.read_text())["items"]],
+        catalog,
+        tolerations=spec.scheduling.tolerations,
+    )
+    facts = Facts(default_storage_class=True, node_path="/var/lib/weights")
+    plan = make_plan(spec, inventory, catalog, facts, namespace="default", name="x")
+    if isinstance(plan, Refusal):
+        return f"refused {plan.problems}"
+    if wrong := check_args(spec, plan):
+        return f"refused {wrong}"
+    started = launch(plan, spec, catalog, name="x", namespace="default", cluster_domain="cluster.local")
+    objects = all_objects(OWNER, spec, plan, started, config=config)
+    return json.dumps([without_revision(o) for o in objects], sort_keys=True)
+
+
+def without_revision(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The revision's hash moves with any field; alone it would prove nothing."""
+    if manifest["kind"] == "ControllerRevision":
+        return {}
+    text = json.dumps({k: v for k, v in manifest.items() if k != "metadata"})
+    labels = manifest.get("spec", {}).get("template", {}).get("metadata", {}).get("labels", {})
+    revision = labels.get("serving.deepseek-operator.io/revision", "no revision")
+    cleaned: dict[str, Any] = json.loads(text.replace(revision, "REVISION"))
+    return cleaned
+
+
+RESTARTS_ONLY = {"spec.restartedAt"}
+"""Whose whole effect is a new revision."""
+
+
+@pytest.mark.parametrize("path", sorted(LEAVES))
+def test_a_changed_leaf_changes_the_objects_or_is_refused(path: str) -> None:
+    schema = LEAVES[path]
+    if schema.get("enum") and len(schema["enum"]) == 1:
+        # One value is no choice; leaving it out means the same by design.
+        assert outcome(json.dumps(put(BASE, parts(path), schema["enum"][0], "spec"))) == outcome(json.dumps(BASE))
+        return
+    steps = parts(path)
+    holder = path.rpartition(".")[0]
+    with_companion = put(BASE, parts(holder), COMPANIONS[holder], "spec") if holder in COMPANIONS else BASE
+    before = outcome(json.dumps(with_companion))
+    assert not before.startswith("refused"), before
+    candidates = values(path, schema, current(with_companion, steps))
+    changed = [
+        value for value in candidates if outcome(json.dumps(put(with_companion, steps, value, "spec"))) != before
+    ]
+    if path in RESTARTS_ONLY:
+        assert revision_hash(read_spec({**BASE, "restartedAt": candidates[0]})) != revision_hash(read_spec(BASE))
+        return
+    assert changed, f"{path}: none of {candidates} changes anything"
+
+
+def test_every_leaf_of_the_schema_is_in_the_list() -> None:
+    assert len(LEAVES) > 50
+    assert {"spec.model", "spec.parallelism.tensor", "spec.engine.env[].value"} <= LEAVES.keys()
