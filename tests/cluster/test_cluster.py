@@ -17,8 +17,7 @@ from e2e import cluster as e2e
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# One group: with pytest-xdist, all of them share one control plane instead of starting one per worker.
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("embedded-cluster")]
+pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parents[2]
 NODES = ROOT / "e2e" / "cluster" / "nodes"
