@@ -32,7 +32,7 @@ demo-down: $(STAMP)  ## stop exactly what `make demo` started
 ##@ Develop
 .PHONY: test
 test: lint binaries  ## lint, unit tests and tests against a real API server
-	@$(PY) -m pytest -q -n $(WORKERS) tests
+	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile tests
 
 .PHONY: unit
 unit: $(STAMP)  ## only the tests that need no API server
@@ -54,6 +54,7 @@ generate: $(STAMP)  ## write everything that is generated; a test fails when it 
 lock: $(STAMP)  ## renew both lock files from pyproject.toml (UPGRADE=--upgrade for new versions)
 	@$(COMPILE) pyproject.toml -o requirements.lock
 	@$(COMPILE) --group dev pyproject.toml -o requirements-dev.lock
+	@$(COMPILE) operator/requirements-build.in -o operator/requirements-build.lock
 
 .PHONY: binaries
 binaries: $(STAMP)  ## build the control plane's programs into the cache, once

@@ -8,7 +8,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from e2e.cluster import components, controlplane, nodes, processes
 from e2e.cluster.binaries import binary, ensure, to_stderr
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from e2e.cluster.processes import Process
+
+
+CRD_POLL_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,18 @@ class Cluster:
         """Create or update the nodes of ``file`` as fake nodes; return their names when they are Ready."""
         self._require_own("fake nodes")
         return nodes.apply(file, kubectl=self.kubectl)
+
+    def wait_for_crd(self, name: str, *, seconds: float = 30.0) -> None:
+        """Return when the API server serves a custom resource.
+
+        `kubectl wait --for=condition=Established` fails on a definition that has no conditions yet.
+        """
+        deadline = time.monotonic() + seconds
+        established = "jsonpath={.status.conditions[?(@.type=='Established')].status}"
+        while self.kubectl("get", f"crd/{name}", "--ignore-not-found", f"--output={established}") != "True":
+            if time.monotonic() > deadline:
+                raise ClusterError(f"crd/{name}: not Established after {seconds:.0f} s")
+            time.sleep(CRD_POLL_SECONDS)
 
     def service_account_kubeconfig(self, namespace: str, name: str) -> Path:
         """Write a kubeconfig that acts as a ServiceAccount, with a token of one day, and return its path."""

@@ -48,7 +48,7 @@ def prepare(cluster: Cluster, state: State) -> State:
     state = replace(state, nodes=(), created_crd=state.created_crd or not known)
     state.save()
     kubectl(cluster, "apply", "--server-side", "--force-conflicts", f"--filename={shown(CRD_FILE)}")
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{CRD}")
+    cluster.wait_for_crd(CRD)
     return state
 
 

@@ -116,9 +116,9 @@ def kubectl(cluster: Cluster) -> Kubectl:
 
 
 @pytest.fixture(scope="session")
-def crd(kubectl: Kubectl) -> None:
+def crd(cluster: Cluster, kubectl: Kubectl) -> None:
     kubectl("apply", "--server-side", "-f", str(CRD))
-    kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/deepseekdeployments.{GROUP}")
+    cluster.wait_for_crd(f"deepseekdeployments.{GROUP}")
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster = up(tmp_path_factory.mktemp("crd"))
     try:
         cluster.kubectl("apply", "--server-side", f"--filename={CRD}")
-        cluster.kubectl("wait", "--for=condition=Established", f"crd/{CRD_NAME}", "--timeout=30s")
+        cluster.wait_for_crd(CRD_NAME)
         cluster.kubectl("create", "namespace", NAMESPACE)
         yield cluster
     finally:

@@ -143,7 +143,7 @@ def test_install_run_and_uninstall_keep_the_users_deployments(bare: Cluster, tmp
     assert yaml.safe_load(config["config.yaml"]) == {"weights": {"nodePath": "/mnt/models"}, "workers": 4}
     assert bare.kubectl("get", "pdb", RELEASE, inside, "--output=jsonpath={.spec.maxUnavailable}") == "1"
 
-    bare.kubectl("wait", "--for=condition=Established", f"crd/{CRD_NAME}", "--timeout=30s")
+    bare.wait_for_crd(CRD_NAME)
     bare.kubectl("apply", "--namespace=default", f"--filename={SAMPLE}")
     helm("upgrade", RELEASE, str(CHART), "--set=replicaCount=3", cluster=bare)
     kept = ("get", "dsd/deepseek-fp8", "--namespace=default", "--output=name")

@@ -5,7 +5,7 @@
   resources: [deepseekdeployments]
   verbs: [get, list, watch]
 - apiGroups: [serving.deepseek-operator.io]
-  resources: [deepseekdeployments/status]
+  resources: [deepseekdeployments/status, deepseekdeployments/finalizers]
   verbs: [update]
 - apiGroups: [apps]
   resources: [statefulsets, controllerrevisions]

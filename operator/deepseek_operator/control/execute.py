@@ -37,6 +37,7 @@ from deepseek_operator.lifecycle.records import ChildKey, DeploymentRecord
 logger = logging.getLogger(__name__)
 
 COMPONENT: Final = "deepseek-operator"
+INVALID: Final = 422
 
 
 class NameTakenError(Exception):
@@ -152,7 +153,18 @@ class Executor:
             return
         await self._adopt_fields(kind, deployment.namespace, manifest["metadata"]["name"])
         await self._gate("apply", kind.kind)
-        answer = await self._client.apply(kind, {**manifest, "metadata": {**manifest["metadata"], "uid": uid}})
+        try:
+            answer = await self._client.apply(kind, {**manifest, "metadata": {**manifest["metadata"], "uid": uid}})
+        except ApiError as error:
+            if error.status != INVALID or kind is kinds.STATEFUL_SET:
+                raise
+            # Somebody changed it into what no apply can mend (a nameless port beside ours): make it anew.
+            logger.warning(
+                "%s %s cannot be mended and is made anew: %s", kind.kind, manifest["metadata"]["name"], error
+            )
+            await self._gate("delete", kind.kind)
+            await self._client.delete(kind, deployment.namespace, manifest["metadata"]["name"], uid=uid)
+            return
         self._cache.put(kind, answer)
 
     async def _create(self, deployment: DeploymentRecord, kind: kinds.Kind, manifest: Mapping[str, Any]) -> None:

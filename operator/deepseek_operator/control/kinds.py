@@ -3,7 +3,7 @@
 =====================  ==================  ============================================================
 kind                   kept by             verbs
 =====================  ==================  ============================================================
-DeepSeekDeployment     kopf watch          get list watch; status: update
+DeepSeekDeployment     kopf watch          get list watch; status: update; finalizers: update
 StatefulSet            kopf watch          get list watch create patch delete
 Pod                    kopf watch          get list watch delete
 Node                   kopf watch          get list watch
@@ -18,8 +18,9 @@ Event                  never read          create
 Lease                  read by the elector get create update
 =====================  ==================  ============================================================
 
-Children are watched by label, so that the streams carry only our own. Secrets are never read: whoever may create a
-deployment must not reach other people's Secrets through the operator.
+No finalizer is ever set; the right to is what the admission plugin OwnerReferencesPermissionEnforcement (OpenShift)
+asks of those who write ``blockOwnerDeletion``. Children are watched by label, so that the streams carry only our own.
+Secrets are never read: whoever may create a deployment must not reach other people's Secrets through the operator.
 """
 
 from __future__ import annotations

@@ -18,7 +18,9 @@ from typing import Any, Final
 
 import kopf
 
+from deepseek_operator.api import names
 from deepseek_operator.api.config import OperatorConfig
+from deepseek_operator.api.problems import InvalidInputError, Problem
 from deepseek_operator.api.status import Stage
 from deepseek_operator.catalog.load import load
 from deepseek_operator.control import http, kinds, watch
@@ -67,7 +69,13 @@ class Operator:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def serve(self) -> None:
-        """Kopf's life cycle around ours."""
+        """Kopf's life cycle around ours. Raises InvalidInputError where the CRD is missing."""
+        self._client = await KubeClient.connect()
+        try:
+            await self._require_crd()
+        except BaseException:
+            await self._client.close()
+            raise
         registry = kopf.OperatorRegistry()
         kopf.on.login(registry=registry)(kopf.login_via_client)
         kopf.on.startup(registry=registry)(self._start)
@@ -85,8 +93,6 @@ class Operator:
         )
 
     async def _start(self, **_: Any) -> None:
-        self._client = await KubeClient.connect()
-        await self._require_crd()
         identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{random.randrange(16**8):08x}"  # noqa: S311
         self._elector = Elector(self._client, namespace=_own_namespace(), identity=identity)
         self._verifier = Verifier(self._client, self._cache, namespaces=self._namespaces)
@@ -105,16 +111,22 @@ class Operator:
 
     async def _require_crd(self) -> None:
         """Kopf would wait for a missing CRD in silence, for ever."""
-        try:
-            async for _ in self._client.pages(
-                kinds.DEPLOYMENT, namespace=self._namespaces[0] if self._namespaces else None
-            ):
-                return
-        except NotFoundError:
-            raise kopf.PermanentError(
-                "the CRD deepseekdeployments.serving.deepseek-operator.io is not installed: "
-                "apply crds/deepseekdeployments.yaml, or let the chart do it (crds.enabled)"
-            ) from None
+        namespace = self._namespaces[0] if self._namespaces else None
+        while True:
+            try:
+                async for _ in self._client.pages(kinds.DEPLOYMENT, namespace=namespace):
+                    return
+            except NotFoundError:
+                raise InvalidInputError(
+                    Problem(
+                        field=f"CustomResourceDefinition {names.PLURAL}.{names.GROUP}",
+                        reason="NotInstalled",
+                        message="apply crds/deepseekdeployments.yaml, or let the chart do it (crds.enabled)",
+                    )
+                ) from None
+            except (ApiError, UnreachableError) as error:
+                logger.warning("waiting for the API server: %s", error)
+                await asyncio.sleep(1)
 
     async def _essential(self, part: Coroutine[Any, Any, None]) -> None:
         """A part whose end ends the process."""

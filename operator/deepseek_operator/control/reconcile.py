@@ -36,6 +36,8 @@ from deepseek_operator.plan.types import Facts, Inventory
 logger = logging.getLogger(__name__)
 
 TAKEN_RETRY_SECONDS = 30.0
+STATUS_SECONDS = 1.0
+"""Between two status writes that only tell of progress; what decisions rest on is written at once."""
 EARLY_RETRY_SECONDS = 0.5
 
 
@@ -62,6 +64,7 @@ class Reconciler:
         self._config = config
         self._inventories: dict[tuple[Toleration, ...], Inventory] = {}
         self._inventories_version = -1
+        self._told: dict[Key, float] = {}
 
     async def work(self) -> None:
         """Take keys from the queue for ever."""
@@ -147,6 +150,12 @@ class Reconciler:
         """Write status if it changed, then tell about transitions."""
         if decision.status == deployment.status:
             return deployment
+        key = (deployment.namespace, deployment.name)
+        wait = self._told.get(key, 0.0) + STATUS_SECONDS - time.monotonic()
+        if wait > 0 and not _pressing(deployment.status, decision.status):
+            self._queue.add_after(key, wait)
+            return deployment
+        self._told[key] = time.monotonic()
         current = await self._executor.write_status(deployment, decision.status)
         for event in decision.events:
             await self._executor.record(deployment, event)
@@ -180,6 +189,27 @@ class Reconciler:
         if wanted not in self._inventories:
             self._inventories[wanted] = take_inventory(self._cache.nodes.values(), self._catalog, tolerations=wanted)
         return self._inventories[wanted]
+
+
+def _pressing(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+    """Whether a change of status must be on record before anything is done, or is what users wait for."""
+    return _essence(before) != _essence(after)
+
+
+def _essence(status: Mapping[str, Any]) -> object:
+    groups = [
+        [
+            group.get(field)
+            for field in ("index", "intent", "incarnation", "revision", "templateHash", "ready", "restarts")
+        ]
+        for group in status.get("groups", ())
+    ]
+    conditions = [
+        [condition["type"], condition["status"]]
+        for condition in status.get("conditions", ())
+        if condition["type"] != "WeightsReady"
+    ]
+    return [status.get("observedGeneration"), groups, conditions]
 
 
 def _count_incidents(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,9 @@ from deepseek_operator.api.status import Intent, Stage
 
 INCIDENTS_KEPT = 3
 MESSAGE_LIMIT = 512
+MANY_GROUPS = 8
+"""Beyond so many groups each keeps one incident and short messages: all of status stays below 64 KiB."""
+SHORT_MESSAGE_LIMIT = 160
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +99,14 @@ def read_entry(data: Mapping[str, Any]) -> GroupEntry:
     )
 
 
-def write_entry(entry: GroupEntry) -> dict[str, Any]:
+def write_entries(entries: Sequence[GroupEntry]) -> list[dict[str, Any]]:
+    """``status.groups``."""
+    if len(entries) <= MANY_GROUPS:
+        return [_write_entry(entry, incidents=INCIDENTS_KEPT, limit=MESSAGE_LIMIT) for entry in entries]
+    return [_write_entry(entry, incidents=1, limit=SHORT_MESSAGE_LIMIT) for entry in entries]
+
+
+def _write_entry(entry: GroupEntry, *, incidents: int, limit: int) -> dict[str, Any]:
     """The entry as it is stored; empty values are left out, so that status stays small."""
     data: dict[str, Any] = {
         "index": entry.index,
@@ -106,7 +116,7 @@ def write_entry(entry: GroupEntry) -> dict[str, Any]:
         "intent": entry.intent,
         "stage": entry.stage,
         "since": entry.since,
-        "message": entry.message[:MESSAGE_LIMIT],
+        "message": entry.message[:limit],
         "members": [
             {"rank": member.rank, "uid": member.uid, **({"node": member.node} if member.node else {})}
             for member in entry.members
@@ -116,16 +126,16 @@ def write_entry(entry: GroupEntry) -> dict[str, Any]:
         "restarts": entry.restarts,
         "stableSince": entry.stable_since,
         "notBefore": entry.not_before,
-        "incidents": [_write_incident(incident) for incident in entry.incidents],
+        "incidents": [_write_incident(incident, limit=limit) for incident in entry.incidents[:incidents]],
     }
     return {key: value for key, value in data.items() if value not in ("", [])}
 
 
-def _write_incident(incident: Incident) -> dict[str, Any]:
+def _write_incident(incident: Incident, *, limit: int) -> dict[str, Any]:
     data = {
         "time": incident.time,
         "reason": incident.reason,
-        "message": incident.message[:MESSAGE_LIMIT],
+        "message": incident.message[:limit],
         "rank": incident.rank,
         "pod": incident.pod,
         "node": incident.node,

@@ -7,7 +7,7 @@ from typing import Any
 
 from deepseek_operator.api.names import LEADER_INDEX, POD_INDEX_LABEL, UID_LABEL
 from deepseek_operator.lifecycle.conditions import Condition, Truth, write_conditions
-from deepseek_operator.lifecycle.entries import GroupEntry, write_entry
+from deepseek_operator.lifecycle.entries import GroupEntry, write_entries
 from deepseek_operator.lifecycle.groups import StartWith
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.records import PodRecord, Snapshot
@@ -38,7 +38,7 @@ def build_status(
         "conditions": write_conditions(
             conditions, before=before.get("conditions", ()), generation=deployment.generation, time=time
         ),
-        "groups": [write_entry(entry) for entry in entries],
+        "groups": write_entries(entries),
     }
     if outcome.plan is not None and target is not None:
         status |= _chosen(outcome.plan) | {"currentRevision": target.revision}
