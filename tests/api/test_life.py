@@ -148,6 +148,19 @@ def test_deletion_leaves_nothing_but_the_shared_weights(world: World) -> None:
     eventually(lambda: not world.items("controllerrevision"), seconds=60, what="revisions are collected")
 
 
+def test_weights_on_the_nodes_are_found_again_after_their_claim_was_deleted(world: World) -> None:
+    world.apply()
+    world.wait_ready()
+    (claim,) = world.items("pvc")
+    world.kubectl("-n", world.namespace, "delete", "dsd", "x")
+    world.kubectl("-n", world.namespace, "delete", "pvc", claim["metadata"]["name"])
+    world.apply()
+    world.wait_ready()
+    (again,) = world.items("pvc")
+    assert again["metadata"]["uid"] != claim["metadata"]["uid"]
+    assert again["status"]["phase"] == "Bound"
+
+
 def test_a_child_edited_by_hand_is_put_right(world: World) -> None:
     world.apply()
     world.wait_ready()

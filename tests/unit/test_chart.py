@@ -25,17 +25,16 @@ OBJECTS = list(yaml.safe_load_all(INSTALL.read_text(encoding="utf-8")))
 def rights_in_code() -> dict[tuple[str, str], set[str]]:
     """The table in the docstring of ``control/kinds.py``: (group, resource) to verbs."""
     assert kinds.__doc__ is not None
-    kept_by = "kopf watch|list at verify|never read|read by the elector"
-    rows = re.findall(rf"^(\w+)(\(Claim\))? +(?:{kept_by}) +(.*)$", kinds.__doc__, re.MULTILINE)
+    kept_by = "kopf watch|list at verify|never read|read when it exists|with its volume|read by the elector"
+    rows = re.findall(rf"^(\w+) +(?:{kept_by}) +(.*)$", kinds.__doc__, re.MULTILINE)
     rights: dict[tuple[str, str], set[str]] = {}
-    for name, both, words in rows:
+    for name, words in rows:
         verbs, *subresources = words.split("; ")
-        for kind in (name, f"{name}Claim") if both else (name,):
-            found = kinds.BY_KIND[kind]
-            rights[found.group, found.plural] = set(verbs.split())
-            for subresource in subresources:
-                part, _, allowed = subresource.partition(": ")
-                rights[found.group, f"{found.plural}/{part}"] = set(allowed.split())
+        found = kinds.BY_KIND[name]
+        rights[found.group, found.plural] = set(verbs.split())
+        for subresource in subresources:
+            part, _, allowed = subresource.partition(": ")
+            rights[found.group, f"{found.plural}/{part}"] = set(allowed.split())
     return rights
 
 

@@ -104,7 +104,9 @@ class KubeClient:
         path = kind.path(metadata.get("namespace"), metadata["name"])
         return await self._request("PATCH", path, query=query, body=manifest, content_type=APPLY_PATCH)
 
-    async def patch(self, kind: Kind, namespace: str, name: str, patch: Any, *, content_type: str) -> dict[str, Any]:
+    async def patch(
+        self, kind: Kind, namespace: str | None, name: str, patch: Any, *, content_type: str
+    ) -> dict[str, Any]:
         """A JSON or merge patch."""
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
         return await self._request(

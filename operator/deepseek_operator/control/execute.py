@@ -144,7 +144,31 @@ class Executor:
         try:
             await self._client.create(kind, action.manifest)
         except ConflictError:
+            if kind is kinds.VOLUME:
+                await self._free_volume(action.manifest["metadata"]["name"])
+
+    async def _free_volume(self, name: str) -> None:
+        """Let a volume of ours bind again whose claim was deleted, with its namespace perhaps.
+
+        The volume remembers the claim by UID and is Released for ever once that is gone; without the UID it waits for
+        the next claim of the name. The weights on the nodes stay.
+        """
+        volume = await self._client.get(kinds.VOLUME, None, name)
+        bound = volume["spec"].get("claimRef", {})
+        labels = volume["metadata"].get("labels", {})
+        if "uid" not in bound or labels.get(names.MANAGED_BY_LABEL) != names.MANAGED_BY:
             return
+        try:
+            claim = await self._client.get(kinds.CLAIM, bound["namespace"], bound["name"])
+        except NotFoundError:
+            claim = {"metadata": {"uid": ""}}
+        if claim["metadata"]["uid"] == bound["uid"]:
+            return
+        logger.info("PersistentVolume %s: its claim %s is gone; it may bind again", name, bound["uid"])
+        await self._gate("free", kinds.VOLUME.kind)
+        version = {"resourceVersion": volume["metadata"]["resourceVersion"]}
+        patch = {"metadata": version, "spec": {"claimRef": {"uid": None, "resourceVersion": None}}}
+        await self._client.patch(kinds.VOLUME, None, name, patch, content_type=MERGE_PATCH)
 
     async def _apply(self, deployment: DeploymentRecord, manifest: Mapping[str, Any], uid: str | None) -> None:
         kind = kinds.BY_KIND[manifest["kind"]]

@@ -13,7 +13,8 @@ PodDisruptionBudget    kopf watch          get list watch create patch delete
 ControllerRevision     kopf watch          get list watch create patch delete
 StorageClass           list at verify      list
 Secret                 never read          create
-PersistentVolume(Claim) never read         create
+PersistentVolume       read when it exists get create patch
+PersistentVolumeClaim  with its volume     get create
 Event                  never read          create
 Lease                  read by the elector get create update
 =====================  ==================  ============================================================
