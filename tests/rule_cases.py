@@ -168,4 +168,10 @@ CASES: tuple[Case, ...] = (
         bad=_template(mounts=[{"name": "weights", "mountPath": "/a/../b"}]),
         good=_template(mounts=[{"name": "weights", "mountPath": "/a/b..c"}]),
     ),
+    Case(
+        reason="RolloutCannotMove",
+        field="spec.rollout.maxUnavailable",
+        bad={"rollout": {"maxUnavailable": 0, "maxSurge": 0}},
+        good={"rollout": {"maxUnavailable": 0, "maxSurge": 1}},
+    ),
 )

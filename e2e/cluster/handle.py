@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -70,11 +71,10 @@ class Cluster:
     def wait_for_crd(self, name: str, *, seconds: float = 30.0) -> None:
         """Return when the API server serves a custom resource.
 
-        `kubectl wait --for=condition=Established` fails on a definition that has no conditions yet.
+        `kubectl wait` and JSON paths with a filter fail on a definition that has no conditions yet.
         """
         deadline = time.monotonic() + seconds
-        established = "jsonpath={.status.conditions[?(@.type=='Established')].status}"
-        while self.kubectl("get", f"crd/{name}", "--ignore-not-found", f"--output={established}") != "True":
+        while not _established(self.kubectl("get", f"crd/{name}", "--ignore-not-found", "--output=json")):
             if time.monotonic() > deadline:
                 raise ClusterError(f"crd/{name}: not Established after {seconds:.0f} s")
             time.sleep(CRD_POLL_SECONDS)
@@ -170,6 +170,11 @@ def up(state: Path, *, external: Path | None = None, report: Callable[[str], Non
         port = controlplane.start(layout, programs)
         report(f"control plane ready in {time.monotonic() - begun:.1f} s on 127.0.0.1:{port}")
         return Cluster(state=layout.state, kubeconfig=layout.kubeconfig, port=port)
+
+
+def _established(crd: str) -> bool:
+    conditions = json.loads(crd or "{}").get("status", {}).get("conditions") or ()
+    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
 
 
 def _reachable(kubeconfig: Path) -> bool:

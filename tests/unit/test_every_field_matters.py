@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,25 @@ import yaml
 from deepseek_operator.api.config import OperatorConfig
 from deepseek_operator.api.crd import crd
 from deepseek_operator.api.problems import InvalidInputError
+from deepseek_operator.api.resource import Spec
 from deepseek_operator.api.validation import problems as rule_problems
 from deepseek_operator.catalog.load import load
 from deepseek_operator.engines.select import check_args, launch
+from deepseek_operator.lifecycle.entries import Incident
+from deepseek_operator.lifecycle.groups import fail, given_up
+from deepseek_operator.lifecycle.nodes import next_loss
+from deepseek_operator.lifecycle.policy import read_policy
+from deepseek_operator.lifecycle.records import ContainerRecord, NodeRecord
 from deepseek_operator.lifecycle.resolve import read_spec
+from deepseek_operator.lifecycle.rollout import plan_groups
+from deepseek_operator.lifecycle.watchdogs import watchdogs
 from deepseek_operator.plan.inventory import read_node, take_inventory
 from deepseek_operator.plan.placement import make_plan
 from deepseek_operator.plan.types import Facts, Refusal
 from deepseek_operator.render.apply_order import all_objects
 from deepseek_operator.render.owner import Owner
 from deepseek_operator.render.revision import revision_hash
+from tests.unit.lifecycle.observed import NOW, OTHER, entry, limits, pod, serving_entry
 
 NODES = Path(__file__).resolve().parents[2] / "e2e" / "cluster" / "nodes" / "nvidia-h100.yaml"
 OWNER = Owner(name="x", namespace="default", uid="00000000-0000-0000-0000-000000000000")
@@ -139,7 +149,30 @@ def outcome(text: str) -> str:
         return f"refused {wrong}"
     started = launch(plan, spec, catalog, name="x", namespace="default", cluster_domain="cluster.local")
     objects = all_objects(OWNER, spec, plan, started, config=config)
-    return json.dumps([without_revision(o) for o in objects], sort_keys=True)
+    return json.dumps([[without_revision(o) for o in objects], reactions(spec)], sort_keys=True)
+
+
+def reactions(spec: Spec) -> list[Any]:
+    """What the operator does with groups that get into trouble or are to be exchanged."""
+    policy = read_policy(spec)
+    by = replace(limits(), policy=policy)
+    begun = "2026-01-01T12:00:00Z"
+    running = ContainerRecord(state="running", since=begun)
+    half = (pod(0, created=begun), pod(1, scheduled=False, created=begun))
+    apart = (pod(0, ready=False, engine=running), pod(1, ready=False, engine=running))
+    hung = (pod(0, ready=False, ready_changed=begun), pod(1))
+    dogs = [
+        str(dog.due)
+        for before, pods in ((entry(), half), (entry(), apart), (serving_entry(), hung))
+        for dog in watchdogs(before, pods, shape=by.shape, policy=policy, seed="")
+    ]
+    node = {"n": NodeRecord(name="n", not_ready_since=begun)}
+    lost = str(next_loss(["n"], node, lost_after=policy.node_lost_after, now=NOW))
+    incident = Incident(time=begun, reason="EngineExited", message="")
+    tries = [given_up(fail(entry(restarts=n), incident, limits=by, now=NOW)) for n in range(1001)]
+    groups = [serving_entry(index) for index in range(64)]
+    moved = plan_groups(groups, desired=64, suspended=False, target=OTHER, policy=policy, now=NOW)
+    return [dogs, lost, tries.count(False), [[e.index, e.intent] for e in moved]]
 
 
 def without_revision(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -38,6 +38,9 @@ TEMPLATE_HASH_ANNOTATION: Final = f"{GROUP}/template-hash"
 IMMUTABLE_HASH_ANNOTATION: Final = f"{GROUP}/immutable-hash"
 """On a group's StatefulSet: the hash of the fields that only delete-and-create can change."""
 
+PAUSED_ANNOTATION: Final = f"{GROUP}/paused"
+"""Set by users on a DeepSeekDeployment: with the value ``true`` the operator keeps its hands off."""
+
 POD_INDEX_LABEL: Final = "apps.kubernetes.io/pod-index"
 LEADER_INDEX: Final = "0"
 

@@ -204,6 +204,39 @@ class Scheduling(Model):
     """PriorityClass of the pods."""
     scheduler_name: ObjectName | None = None
     """Scheduler of the pods."""
+    hold_timeout_seconds: Annotated[int, Field(ge=30, le=86_400)] = 600
+    """A group of which only some pods found a node lets them go after so long, so that two half groups do not keep
+    each other from starting; it tries again later."""
+
+
+class Rollout(Model):
+    """How a changed spec reaches the groups; always whole groups."""
+
+    max_unavailable: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] = 1
+    """Groups that may be down at once because of the change."""
+    max_surge: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] = 0
+    """Groups that may exist beyond `replicas` meanwhile; they need accelerators of their own."""
+
+
+class Recovery(Model):
+    """How patient the operator is with a group that does not serve as it should."""
+
+    max_restarts: Annotated[int, Field(ge=0, le=1000)] = 8
+    """Restarts in a row, because of incidents, before the group is given up until the spec changes. Serving for ten
+    minutes starts the count anew; evictions and preemptions do not count."""
+    node_lost_after_seconds: Annotated[int, Field(ge=10, le=86_400)] = 180
+    """A node that is not ready for longer counts as lost: its group is stopped, its pod deleted by force."""
+    unready_after_seconds: Annotated[int, Field(ge=10, le=86_400)] = 300
+    """A rank that served and is not ready for longer, though its pod runs, counts as hung."""
+    rendezvous_after_seconds: Annotated[int, Field(ge=30, le=86_400)] = 900
+    """Engines that all run and have not all met for longer count as failed."""
+
+
+class Startup(Model):
+    """How long a start may take."""
+
+    deadline_seconds: Annotated[int, Field(ge=60, le=604_800)] | None = None
+    """From the start of the engines to serving. Default: from the size of the weights, at least an hour."""
 
 
 class Volume(Model):
@@ -278,6 +311,12 @@ class Spec(Model):
     """Frees the accelerators and keeps the configuration."""
     restarted_at: Annotated[str, StringConstraints(max_length=64, pattern=r"^[0-9TZ:.+-]+$")] | None = None
     """Any new value (a time stamp) restarts the groups, one at a time."""
+    rollout: Rollout = Rollout()
+    """How a changed spec reaches the groups."""
+    recovery: Recovery = Recovery()
+    """What counts as a failure, and how often a group is restarted."""
+    startup: Startup = Startup()
+    """How long a start may take."""
     access: Access = Access()
     """Who may call the API."""
     scheduling: Scheduling = Scheduling()

@@ -166,6 +166,10 @@ class Incident(Model):
     """Exit code of the engine container."""
     message: Text | None = None
     """The container's last words, or what was seen."""
+    diagnosis: Reason | None = None
+    """What the last words are known to mean."""
+    remedy: Text | None = None
+    """What would help."""
 
 
 class Group(Model):
@@ -199,6 +203,8 @@ class Group(Model):
     """Since when the group serves without an incident."""
     not_before: Time | None = None
     """The next start does not come before this time."""
+    avoided_nodes: Annotated[list[Word], Field(max_length=4)] | None = None
+    """Nodes where this group failed repeatedly; its pods stay away from them."""
     incidents: Annotated[list[Incident], Field(max_length=3)] | None = None
     """The last incidents."""
 

@@ -308,6 +308,17 @@ def _stays_in_container(mount: VolumeMount) -> bool:
     return ".." not in mount.mount_path.split("/")
 
 
+def _rollout_rules() -> Iterator[Rule]:
+    yield Rule(
+        path="spec.rollout",
+        field="maxUnavailable",
+        cel="!has(self.maxUnavailable) || self.maxUnavailable > 0 || (has(self.maxSurge) && self.maxSurge > 0)",
+        holds=lambda rollout: rollout.max_unavailable > 0 or rollout.max_surge > 0,
+        reason="RolloutCannotMove",
+        message="maxUnavailable and maxSurge must not both be 0: no group could ever be replaced; set one of them to 1",
+    )
+
+
 RULES: Final[tuple[Rule, ...]] = (
     *_name_rules(),
     *_parallelism_rules(),
@@ -315,6 +326,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *_keys_rules(),
     *_toleration_rules(),
     *_volume_rules(),
+    *_rollout_rules(),
 )
 
 

@@ -15,6 +15,7 @@ from deepseek_operator.control import kinds
 from deepseek_operator.control.projections import (
     project_child,
     project_deployment,
+    project_node,
     project_pod,
     project_revision,
     project_stateful_set,
@@ -23,6 +24,7 @@ from deepseek_operator.lifecycle.records import (
     ChildKey,
     ChildRecord,
     DeploymentRecord,
+    NodeRecord,
     PodRecord,
     RevisionRecord,
     Snapshot,
@@ -34,8 +36,6 @@ from deepseek_operator.plan.types import Node
 Key = tuple[str, str]
 """Namespace and name of a deployment."""
 
-OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
-
 
 class Cache:
     """Records of everything watched. Each change names the deployments that it concerns."""
@@ -46,6 +46,7 @@ class Cache:
         self._children: defaultdict[str, dict[ChildKey, ChildRecord]] = defaultdict(dict)
         self._pods: defaultdict[str, dict[str, PodRecord]] = defaultdict(dict)
         self._nodes: dict[str, Node] = {}
+        self._node_records: dict[str, NodeRecord] = {}
         self._versions: dict[tuple[str, str], int] = {}
         self._owners: dict[tuple[str, str], str] = {}
         self.nodes_version = 0
@@ -60,7 +61,7 @@ class Cache:
             return set()
         self._versions[identity] = version
         if kind is kinds.NODE:
-            return self._put_node(read_node(body), metadata["uid"])
+            return self._put_node(body, metadata["uid"])
         if kind is kinds.DEPLOYMENT:
             record = project_deployment(body)
             key = (record.namespace, record.name)
@@ -82,6 +83,7 @@ class Cache:
         owner = self._owners.pop(identity, "")
         if kind is kinds.NODE:
             self._nodes.pop(owner, None)
+            self._node_records.pop(owner, None)
             self.nodes_version += 1
             return set(self._deployments)
         if kind is kinds.DEPLOYMENT:
@@ -137,23 +139,30 @@ class Cache:
             pods={group: tuple(sorted(found, key=lambda pod: pod.rank)) for group, found in pods.items()},
             children=children,
             revisions={c.revision: c for c in children.values() if isinstance(c, RevisionRecord)},
-            dead_nodes=frozenset(pod.node for found in pods.values() for pod in found if self._dead(pod.node)),
+            nodes={
+                pod.node: self._node_records[pod.node]
+                for found in pods.values()
+                for pod in found
+                if pod.node in self._node_records
+            },
             name_taken=name_taken,
         )
 
-    def _dead(self, name: str) -> bool:
-        if not name:
-            return False
-        node = self._nodes.get(name)
-        return node is None or any(taint.key == OUT_OF_SERVICE for taint in node.taints)
-
-    def _put_node(self, node: Node, uid: str) -> set[Key]:
+    def _put_node(self, body: Mapping[str, Any], uid: str) -> set[Key]:
+        node, record = read_node(body), project_node(body)
         self._owners[kinds.NODE.kind, uid] = node.name
-        if self._nodes.get(node.name) == node:
-            return set()
-        self._nodes[node.name] = node
-        self.nodes_version += 1
-        return set(self._deployments)
+        seen_by_groups = self._node_records.get(node.name) != record
+        self._node_records[node.name] = record
+        if self._nodes.get(node.name) != node:
+            self._nodes[node.name] = node
+            self.nodes_version += 1
+            return set(self._deployments)
+        return self._on_node(node.name) if seen_by_groups else set()
+
+    def _on_node(self, name: str) -> set[Key]:
+        """Deployments with a pod on a node."""
+        owners = (owner for owner, pods in self._pods.items() if any(pod.node == name for pod in pods.values()))
+        return {key for owner in owners for key in self._concerned(owner)}
 
     def _put_owned(self, kind: kinds.Kind, body: Mapping[str, Any], identity: tuple[str, str]) -> set[Key]:
         labels = body["metadata"].get("labels", {})

@@ -12,6 +12,7 @@ from deepseek_operator.lifecycle.records import (
     ChildRecord,
     ContainerRecord,
     DeploymentRecord,
+    NodeRecord,
     PodRecord,
     RevisionRecord,
     StatefulSetRecord,
@@ -19,6 +20,7 @@ from deepseek_operator.lifecycle.records import (
 from deepseek_operator.render.digest import owned_fields
 
 MESSAGE_LIMIT = 400
+OUT_OF_SERVICE: Final = "node.kubernetes.io/out-of-service"
 _STATES: Final[tuple[Literal["waiting", "running", "terminated"], ...]] = ("waiting", "running", "terminated")
 Body = Mapping[str, Any]
 
@@ -35,6 +37,20 @@ def project_deployment(body: Body) -> DeploymentRecord:
         deleting="deletionTimestamp" in metadata,
         spec=_plain(body.get("spec", {})),
         status=_plain(body.get("status", {})),
+        paused=metadata.get("annotations", {}).get(names.PAUSED_ANNOTATION) == "true",
+    )
+
+
+def project_node(body: Body) -> NodeRecord:
+    """A node, as far as the groups on it are concerned."""
+    conditions = body.get("status", {}).get("conditions", ())
+    ready = next((c for c in conditions if c["type"] == "Ready"), {"status": "True"})
+    taints = tuple(sorted(taint["key"] for taint in body.get("spec", {}).get("taints", ())))
+    return NodeRecord(
+        name=body["metadata"]["name"],
+        out_of_service=OUT_OF_SERVICE in taints,
+        not_ready_since=ready.get("lastTransitionTime", "") if ready["status"] != "True" else "",
+        taints=taints,
     )
 
 
@@ -96,7 +112,12 @@ def project_pod(body: Body) -> PodRecord:
         waiting_message=scheduled.get("message", "")[:MESSAGE_LIMIT],
         fetching=has_inits and (not inits or bool(unfinished)) and status.get("phase") == "Pending",
         init_reason=unfinished[0].reason if unfinished and unfinished[0].state == "waiting" else "",
+        init_message=unfinished[0].message if unfinished else "",
         engine=_container(engine) if engine else ContainerRecord(),
+        created=metadata.get("creationTimestamp", ""),
+        ready_changed=conditions.get("Ready", {}).get("lastTransitionTime") or "",
+        terminating_until=metadata.get("deletionTimestamp", ""),
+        disruption=_true(conditions.get("DisruptionTarget", {})).get("reason", ""),
     )
 
 
@@ -128,7 +149,12 @@ def _container(status: Body) -> ContainerRecord:
         restarts=status.get("restartCount", 0),
         exit_code=ended.get("exitCode"),
         message=(detail.get("message") or ended.get("message", ""))[-MESSAGE_LIMIT:],
+        since=ended.get("finishedAt") or detail.get("startedAt") or "",
     )
+
+
+def _true(condition: Body) -> Body:
+    return condition if condition.get("status") == "True" else {}
 
 
 def _pack(value: Any) -> bytes:

@@ -6,11 +6,12 @@ Any other is restarted once, since nobody can tell whether its ranks belong toge
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from deepseek_operator.lifecycle.clock import stamp
 from deepseek_operator.lifecycle.entries import GroupEntry, Incident, Member, read_entry
-from deepseek_operator.lifecycle.groups import fail
+from deepseek_operator.lifecycle.groups import stop
 from deepseek_operator.lifecycle.records import PodRecord, Snapshot, StatefulSetRecord
 
 
@@ -19,11 +20,11 @@ def read_entries(snapshot: Snapshot, *, now: datetime) -> tuple[GroupEntry, ...]
     entries = {item["index"]: read_entry(item) for item in snapshot.deployment.status.get("groups", ())}
     for index, owner in snapshot.stateful_sets.items():
         if index not in entries:
-            entries[index] = _adopt(snapshot, owner, snapshot.pods.get(index, ()), now=now)
+            entries[index] = _adopt(owner, snapshot.pods.get(index, ()), now=now)
     return tuple(entries[index] for index in sorted(entries))
 
 
-def _adopt(snapshot: Snapshot, owner: StatefulSetRecord, pods: tuple[PodRecord, ...], *, now: datetime) -> GroupEntry:
+def _adopt(owner: StatefulSetRecord, pods: tuple[PodRecord, ...], *, now: datetime) -> GroupEntry:
     entry = GroupEntry(
         index=owner.group,
         revision=owner.revision,
@@ -51,7 +52,9 @@ def _adopt(snapshot: Snapshot, owner: StatefulSetRecord, pods: tuple[PodRecord, 
         reason="StatusLost",
         message="Status was lost and the group was not serving; nobody can tell whether its ranks belong together",
     )
-    return fail(entry, lost, seed=snapshot.deployment.uid, now=now)
+    # At once, and without a word about the budget: the count was lost with the rest.
+    stopping = stop(entry, why=lost.message, now=now)
+    return replace(stopping, incidents=(lost,))
 
 
 def _works(owner: StatefulSetRecord, pods: tuple[PodRecord, ...]) -> bool:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+NEVER = "9999-12-31T00:00:00Z"
+"""As the earliest next start: none by itself."""
+LATE_SECONDS = 30
+"""A deadline of somebody else's clock has passed only after so long."""
 
 
 def stamp(moment: datetime) -> str:
@@ -20,3 +25,8 @@ def seconds_until(stamp: str, *, now: datetime) -> float:
     if not stamp:
         return 0.0
     return max(0.0, (moment(stamp) - now).total_seconds())
+
+
+def overdue(stamp: str, *, now: datetime) -> bool:
+    """Whether a moment of another machine's clock has surely passed; never for an empty stamp."""
+    return bool(stamp) and moment(stamp) + timedelta(seconds=LATE_SECONDS) < now

@@ -20,20 +20,20 @@ from deepseek_operator.lifecycle.actions import (
     StartGroup,
     StopGroup,
 )
-from deepseek_operator.lifecycle.adoption import read_entries
-from deepseek_operator.lifecycle.clock import seconds_until, stamp
+from deepseek_operator.lifecycle.clock import stamp
 from deepseek_operator.lifecycle.entries import GroupEntry
-from deepseek_operator.lifecycle.groups import Observed, StartWith, advance
+from deepseek_operator.lifecycle.groups import StartWith
+from deepseek_operator.lifecycle.judge import Judge
 from deepseek_operator.lifecycle.objects import difference, group_children, mend, surplus_revisions
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.records import Snapshot, StatefulSetRecord
 from deepseek_operator.lifecycle.rollout import plan_groups
-from deepseek_operator.lifecycle.status import build_status
+from deepseek_operator.lifecycle.status import build_status, paused_status
 from deepseek_operator.lifecycle.transitions import transitions
 from deepseek_operator.render.apply_order import group_objects, shared_objects
 from deepseek_operator.render.digest import with_desired_hash
 from deepseek_operator.render.owner import Owner, group_labels
-from deepseek_operator.render.revision import RevisionContent, controller_revision
+from deepseek_operator.render.revision import controller_revision
 from deepseek_operator.render.secret import keys_secret
 
 CREATED_ONCE_KINDS = frozenset({"PersistentVolume", "PersistentVolumeClaim"})
@@ -42,25 +42,36 @@ CREATED_ONCE_KINDS = frozenset({"PersistentVolume", "PersistentVolumeClaim"})
 
 def decide(snapshot: Snapshot, outcome: Outcome, *, now: datetime) -> Decision:
     """What status should say and what should be done, in that order."""
+    if snapshot.deployment.paused:
+        return _hands_off(snapshot, now=now)
+    judge = Judge(snapshot=snapshot, outcome=outcome, now=now)
     target = _target(outcome)
     suspended = outcome.spec.suspend if outcome.spec else False
     entries = plan_groups(
-        read_entries(snapshot, now=now),
+        judge.known(),
         desired=_desired_groups(snapshot, outcome),
         suspended=suspended,
         target=target,
+        policy=judge.policy,
         now=now,
     )
-    entries = tuple(
-        _advance(snapshot, outcome, entry, target=target, suspended=suspended, now=now) for entry in entries
-    )
+    entries = tuple(judge.advance(entry, target=target, suspended=suspended) for entry in entries)
     entries = tuple(entry for entry in entries if not _removed(snapshot, entry))
     status = build_status(snapshot, outcome, entries, target=target, time=stamp(now))
+    work = _Work(judge=judge, opened=judge.opened(entries))
     return Decision(
         status=status,
-        actions=tuple(_Work(snapshot=snapshot, outcome=outcome).actions(entries)),
+        actions=tuple(work.actions(entries)),
         events=transitions(snapshot.deployment.status, status),
-        requeue_seconds=_requeue(entries, now=now),
+        requeue_seconds=judge.requeue(entries),
+    )
+
+
+def _hands_off(snapshot: Snapshot, *, now: datetime) -> Decision:
+    """Paused: nothing is written but the condition that says so."""
+    status = paused_status(snapshot.deployment, time=stamp(now))
+    return Decision(
+        status=status, actions=(), events=transitions(snapshot.deployment.status, status), requeue_seconds=None
     )
 
 
@@ -77,48 +88,6 @@ def _desired_groups(snapshot: Snapshot, outcome: Outcome) -> int:
     return len(snapshot.deployment.status.get("groups", ()))
 
 
-def _advance(
-    snapshot: Snapshot,
-    outcome: Outcome,
-    entry: GroupEntry,
-    *,
-    target: StartWith | None,
-    suspended: bool,
-    now: datetime,
-) -> GroupEntry:
-    observed = _observed(snapshot, entry.index)
-    content = _content(outcome, entry)
-    own = StartWith(revision=entry.revision, template_hash=entry.template_hash) if content else None
-    owner = observed.stateful_set
-    size = content.nodes_per_group if content else max(len(entry.members), owner.replicas if owner else 1)
-    return advance(
-        entry,
-        observed,
-        size=size,
-        start_with=target or own,
-        suspended=suspended,
-        seed=snapshot.deployment.uid,
-        now=now,
-    )
-
-
-def _observed(snapshot: Snapshot, index: int) -> Observed:
-    return Observed(
-        stateful_set=snapshot.stateful_sets.get(index),
-        pods=snapshot.pods.get(index, ()),
-        dead_nodes=snapshot.dead_nodes,
-    )
-
-
-def _content(outcome: Outcome, entry: GroupEntry) -> RevisionContent | None:
-    """The revision that an entry runs; None when it was lost."""
-    candidates = (outcome.content, outcome.contents.get(entry.revision))
-    for content in candidates:
-        if content and (content.hash, content.template_hash) == (entry.revision, entry.template_hash):
-            return content
-    return None
-
-
 def _removed(snapshot: Snapshot, entry: GroupEntry) -> bool:
     name = snapshot.deployment.name
     return entry.intent == "Remove" and not (
@@ -126,17 +95,23 @@ def _removed(snapshot: Snapshot, entry: GroupEntry) -> bool:
     )
 
 
-def _requeue(entries: Sequence[GroupEntry], *, now: datetime) -> float | None:
-    waits = [seconds_until(entry.not_before, now=now) for entry in entries if entry.stage == "BackingOff"]
-    return min(waits) + 0.1 if waits else None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
     """Actions from entries: each a difference between what the entry says and what exists."""
 
-    snapshot: Snapshot
-    outcome: Outcome
+    judge: Judge
+    opened: frozenset[int]
+    """Groups whose budget lets a drain through."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is seen."""
+        return self.judge.snapshot
+
+    @property
+    def outcome(self) -> Outcome:
+        """What is planned."""
+        return self.judge.outcome
 
     @property
     def _owner(self) -> Owner:
@@ -191,18 +166,18 @@ class _Work:
         if owner is not None and owner.replicas:
             yield StopGroup(name=owner.name, uid=owner.uid, group=entry.index)
         yield from self._force(entry)
-        if entry.intent == "Remove" and _observed(self.snapshot, entry.index).stopped:
+        if entry.intent == "Remove" and self.judge.observed(entry.index).stopped:
             name = self.snapshot.deployment.name
             for child in group_children(self.snapshot.children, deployment=name, index=entry.index):
                 yield Delete(kind=child.kind, name=child.name, uid=child.uid)
 
     def _force(self, entry: GroupEntry) -> Iterator[Action]:
         for pod in self.snapshot.pods.get(entry.index, ()):
-            if pod.deleting and pod.node in self.snapshot.dead_nodes:
+            if pod.deleting and pod.node in self.judge.dead_nodes:
                 yield ForceDeletePod(name=pod.name, uid=pod.uid)
 
     def _run(self, entry: GroupEntry, owner: StatefulSetRecord | None) -> Iterator[Action]:
-        content = _content(self.outcome, entry)
+        content = self.outcome.content_of(entry.revision, entry.template_hash)
         if content is None:
             return
         *others, stateful_set = group_objects(
@@ -212,6 +187,8 @@ class _Work:
             incarnation=entry.incarnation,
             replicas=content.nodes_per_group,
             config=self.outcome.config,
+            avoided_nodes=entry.avoided_nodes,
+            open_for_drain=entry.index in self.opened,
         )
         yield from mend(others, self.snapshot.children)
         if self._starts(entry):

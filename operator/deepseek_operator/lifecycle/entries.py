@@ -36,6 +36,9 @@ class Incident:
     pod: str = ""
     node: str = ""
     exit_code: int | None = None
+    diagnosis: str = ""
+    """What the message is known to mean."""
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,8 @@ class GroupEntry:
     """When the group began to serve without a break."""
     not_before: str = ""
     """Earliest next start."""
+    avoided_nodes: tuple[str, ...] = ()
+    """Nodes that the next start stays away from."""
     incidents: tuple[Incident, ...] = ()
 
 
@@ -84,6 +89,7 @@ def read_entry(data: Mapping[str, Any]) -> GroupEntry:
         restarts=data.get("restarts", 0),
         stable_since=data.get("stableSince", ""),
         not_before=data.get("notBefore", ""),
+        avoided_nodes=tuple(data.get("avoidedNodes", ())),
         incidents=tuple(
             Incident(
                 time=item["time"],
@@ -93,6 +99,8 @@ def read_entry(data: Mapping[str, Any]) -> GroupEntry:
                 pod=item.get("pod", ""),
                 node=item.get("node", ""),
                 exit_code=item.get("exitCode"),
+                diagnosis=item.get("diagnosis", ""),
+                remedy=item.get("remedy", ""),
             )
             for item in data.get("incidents", ())
         ),
@@ -126,6 +134,7 @@ def _write_entry(entry: GroupEntry, *, incidents: int, limit: int) -> dict[str, 
         "restarts": entry.restarts,
         "stableSince": entry.stable_since,
         "notBefore": entry.not_before,
+        "avoidedNodes": list(entry.avoided_nodes),
         "incidents": [_write_incident(incident, limit=limit) for incident in entry.incidents[:incidents]],
     }
     return {key: value for key, value in data.items() if value not in ("", [])}
@@ -140,5 +149,7 @@ def _write_incident(incident: Incident, *, limit: int) -> dict[str, Any]:
         "pod": incident.pod,
         "node": incident.node,
         "exitCode": incident.exit_code,
+        "diagnosis": incident.diagnosis,
+        "remedy": incident.remedy[:limit],
     }
     return {key: value for key, value in data.items() if value not in ("", None)}

@@ -8,8 +8,9 @@ intent     what is seen                           what follows
 =========  =====================================  ==========================================================
 Run        no pod, StatefulSet absent or older    start: replicas N, label incarnation (decide)
 Run        all N pods                             members recorded; stage by the pods; ready when all are
-Run        an incident                            Stop, with evidence, backoff, incarnation unchanged
+Run        an incident, or a watchdog due         Stop, with evidence, backoff, incarnation unchanged
 Stop       pods, or replicas not at 0             replicas 0 (decide); wait: Draining
+Stop       nothing left, restarts used up         wait: Failed (a changed revision starts anew)
 Stop       nothing left, backoff not over         wait: BackingOff (a changed revision does not wait)
 Stop       nothing left, deployment suspended     wait: Suspended
 Stop       nothing left, a revision to start      Run, incarnation + 1
@@ -26,11 +27,22 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from deepseek_operator.api.status import Stage
-from deepseek_operator.lifecycle.clock import moment, seconds_until, stamp
+from deepseek_operator.catalog.operations.load import Operations
+from deepseek_operator.lifecycle.clock import NEVER, moment, overdue, seconds_until, stamp
 from deepseek_operator.lifecycle.entries import INCIDENTS_KEPT, GroupEntry, Incident, Member
-from deepseek_operator.lifecycle.incidents import STABLE_SECONDS, backoff_seconds, find_incident
+from deepseek_operator.lifecycle.evidence import diagnosed, hopeless
+from deepseek_operator.lifecycle.incidents import (
+    STABLE_SECONDS,
+    UNCOUNTED,
+    avoided_nodes,
+    backoff_seconds,
+    find_incident,
+    stretch,
+)
+from deepseek_operator.lifecycle.policy import Policy, Shape
 from deepseek_operator.lifecycle.records import PodRecord, StatefulSetRecord
 from deepseek_operator.lifecycle.stages import stage_of
+from deepseek_operator.lifecycle.watchdogs import watchdogs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,30 +70,49 @@ class StartWith:
     template_hash: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What an entry is judged by besides what is seen."""
+
+    shape: Shape
+    """Of the incarnation that runs."""
+    policy: Policy
+    operations: Operations
+    seed: str
+    """Makes jitter differ between deployments."""
+
+
 def advance(
     entry: GroupEntry,
     observed: Observed,
     *,
-    size: int,
+    limits: Limits,
     start_with: StartWith | None,
     suspended: bool,
-    seed: str,
     now: datetime,
 ) -> GroupEntry:
-    """The entry after what is seen now. `size` is the number of pods of the incarnation that runs."""
+    """The entry after what is seen now."""
     if entry.intent == "Run":
-        return _advance_running(entry, observed, size=size, seed=seed, now=now)
+        return _advance_running(entry, observed, limits=limits, now=now)
     if not observed.stopped:
-        return _staged(entry, "Draining", _draining(observed.pods), now=now)
+        return _staged(entry, "Draining", _draining(observed, now=now), now=now)
     if entry.intent == "Remove":
         return _staged(entry, "Draining", "removing the group's objects", now=now)
     if suspended:
         return _staged(replace(entry, members=()), "Suspended", "", now=now)
     changed = start_with is not None and start_with.revision != entry.revision
+    if given_up(entry) and not changed:
+        return _staged(entry, "Failed", _exhausted(entry), now=now)
     if seconds_until(entry.not_before, now=now) > 0 and not changed:
         return _staged(entry, "BackingOff", f"next start at {entry.not_before}", now=now)
     if start_with is None:
         return _staged(entry, "Failed", "no revision to start: see condition Accepted", now=now)
+    return _started(entry, start_with, forget=changed, spare=limits.shape.spare_nodes, now=now)
+
+
+def _started(entry: GroupEntry, start_with: StartWith, *, forget: bool, spare: int, now: datetime) -> GroupEntry:
+    """The next incarnation; a changed revision gets a fresh budget and every node again."""
+    avoided = () if forget else avoided_nodes(entry.incidents, known=entry.avoided_nodes, spare=spare)
     started = replace(
         entry,
         intent="Run",
@@ -93,8 +124,22 @@ def advance(
         formed=False,
         stable_since="",
         not_before="",
+        restarts=0 if forget else entry.restarts,
+        avoided_nodes=avoided,
     )
-    return _staged(started, "Pending", "starting", now=now)
+    message = "starting" + (f", away from {', '.join(avoided)}" if avoided else "")
+    return _staged(started, "Pending", message, now=now)
+
+
+def given_up(entry: GroupEntry) -> bool:
+    """Only a changed spec starts the group again."""
+    return entry.not_before == NEVER
+
+
+def _exhausted(entry: GroupEntry) -> str:
+    last = entry.incidents[0] if entry.incidents else None
+    words = f"{last.message} {last.remedy}".strip() if last else ""
+    return f"given up after {entry.restarts} incidents in a row, the last: {words}"
 
 
 def stop(entry: GroupEntry, *, why: str, now: datetime) -> GroupEntry:
@@ -108,31 +153,49 @@ def remove(entry: GroupEntry, *, now: datetime) -> GroupEntry:
     return _staged(replace(entry, intent="Remove", ready=False, stable_since=""), "Draining", "scaled down", now=now)
 
 
-def fail(entry: GroupEntry, incident: Incident, *, seed: str, now: datetime) -> GroupEntry:
-    """Stop a group because of an incident, with the evidence and the time of the next start."""
+def fail(entry: GroupEntry, incident: Incident, *, limits: Limits, now: datetime) -> GroupEntry:
+    """Stop a group because of an incident, with the evidence and the time of the next start.
+
+    An incident that is nobody's fault costs no restart. One that must recur, or one too many, ends the attempts.
+    """
+    incident = diagnosed(incident, limits.operations)
     forgiven = bool(entry.stable_since and (now - moment(entry.stable_since)).total_seconds() >= STABLE_SECONDS)
-    restarts = 1 if forgiven else entry.restarts + 1
-    wait = backoff_seconds(restarts, seed=f"{seed}/{entry.index}/{restarts}")
+    restarts = (0 if forgiven else entry.restarts) + (incident.reason not in UNCOUNTED)
     stopping = replace(
         entry,
         intent="Stop",
         ready=False,
         stable_since="",
         restarts=restarts,
-        not_before=stamp(now + timedelta(seconds=wait)) if wait else "",
+        not_before=_next_start(entry, incident, restarts=restarts, limits=limits, now=now),
         incidents=(incident, *entry.incidents)[:INCIDENTS_KEPT],
     )
     return _staged(stopping, "Draining", incident.message, now=now)
 
 
-def _advance_running(entry: GroupEntry, observed: Observed, *, size: int, seed: str, now: datetime) -> GroupEntry:
-    if incident := _incident(entry, observed, now=now):
-        return fail(entry, incident, seed=seed, now=now)
+def _next_start(entry: GroupEntry, incident: Incident, *, restarts: int, limits: Limits, now: datetime) -> str:
+    seed = f"{limits.seed}/{entry.index}/{entry.incarnation}"
+    if incident.reason == "HoldTimeout":
+        return stamp(now + timedelta(seconds=limits.policy.hold_timeout * (1 + stretch(seed))))
+    if incident.reason in UNCOUNTED:
+        return ""
+    if restarts > limits.policy.max_restarts or hopeless(entry, incident, limits.operations):
+        return NEVER
+    wait = backoff_seconds(restarts, seed=seed)
+    return stamp(now + timedelta(seconds=wait)) if wait else ""
+
+
+def _advance_running(entry: GroupEntry, observed: Observed, *, limits: Limits, now: datetime) -> GroupEntry:
+    if incident := _incident(entry, observed, limits=limits, now=now):
+        return fail(entry, incident, limits=limits, now=now)
+    size = limits.shape.size
     pods = [pod for pod in observed.pods if pod.incarnation == entry.incarnation]
     older = len(observed.pods) - len(pods)
     if older:
         return _staged(entry, "Draining", f"waiting for {older} pods of an earlier incarnation", now=now)
     stage, message = stage_of(pods, size=size)
+    if known := limits.operations.diagnose(message):
+        message = f"{message}; {known.remedy}"
     serving = stage == "Serving"
     members = entry.members
     if (not members and len(pods) == size) or (
@@ -149,11 +212,14 @@ def _advance_running(entry: GroupEntry, observed: Observed, *, size: int, seed: 
     return _staged(moved, stage, message, now=now)
 
 
-def _incident(entry: GroupEntry, observed: Observed, *, now: datetime) -> Incident | None:
+def _incident(entry: GroupEntry, observed: Observed, *, limits: Limits, now: datetime) -> Incident | None:
     owner = observed.stateful_set
     time = stamp(now)
     if found := find_incident(entry, observed.pods, dead_nodes=observed.dead_nodes, time=time):
         return found
+    running = watchdogs(entry, observed.pods, shape=limits.shape, policy=limits.policy, seed=limits.seed)
+    if barking := min((dog for dog in running if dog.due <= now), key=lambda dog: dog.due, default=None):
+        return barking.bark()
     if owner is None:
         if entry.members or observed.pods:
             return Incident(time=time, reason="StatefulSetDeleted", message="The StatefulSet was deleted")
@@ -173,10 +239,16 @@ def _members(pods: Sequence[PodRecord]) -> tuple[Member, ...]:
     return tuple(Member(rank=pod.rank, uid=pod.uid, node=pod.node) for pod in pods)
 
 
-def _draining(pods: Sequence[PodRecord]) -> str:
-    if not pods:
+def _draining(observed: Observed, *, now: datetime) -> str:
+    if not observed.pods:
         return "waiting for the StatefulSet to settle at 0"
-    return "waiting for the end of ranks " + ", ".join(str(pod.rank) for pod in pods)
+    message = "waiting for the end of ranks " + ", ".join(str(pod.rank) for pod in observed.pods)
+    stuck = [
+        f"rank {pod.rank} on {pod.node} should have ended at {pod.terminating_until}: look at that node's kubelet"
+        for pod in observed.pods
+        if pod.deleting and pod.node not in observed.dead_nodes and overdue(pod.terminating_until, now=now)
+    ]
+    return "; ".join((message, *stuck))
 
 
 def _staged(entry: GroupEntry, stage: Stage, message: str, *, now: datetime) -> GroupEntry:

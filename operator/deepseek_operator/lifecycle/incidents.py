@@ -2,7 +2,8 @@
 
 No engine lets a lost rank rejoin a live group (docs/architecture.md, "Groups"), so each of these is one incident of
 the whole group: a rank's engine ended or was restarted, a pod is being deleted, failed, vanished or was replaced,
-or its node is gone. Restarts of init containers are not: downloads retry on their own.
+or its node is gone. Restarts of init containers are not: downloads retry on their own. What ends a group because it
+lasts too long is in ``watchdogs``.
 """
 
 from __future__ import annotations
@@ -10,12 +11,27 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from deepseek_operator.lifecycle.entries import GroupEntry, Incident
+from deepseek_operator.lifecycle.evidence import masked, told_exit
 from deepseek_operator.lifecycle.records import PodRecord
 
 BACKOFF_BASE_SECONDS = 10
 BACKOFF_LIMIT_SECONDS = 600
 STABLE_SECONDS = 600
 """Serving for so long forgives earlier incidents."""
+AVOIDED_LIMIT = 4
+
+UNCOUNTED = frozenset({"EvictionByEvictionAPI", "PreemptionByScheduler", "HoldTimeout"})
+"""Nobody's fault: the group restarts without a word about its budget."""
+_DISRUPTIONS = {
+    "EvictionByEvictionAPI": "was evicted: somebody drains its node",
+    "PreemptionByScheduler": "was preempted by pods of higher priority",
+    "DeletionByTaintManager": "was evicted by a taint of its node",
+    "TerminationByKubelet": "was ended by its kubelet",
+}
+"""Reasons of the pod condition DisruptionTarget
+(https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions)."""
+_OF_NODES = frozenset({"NodeLost", "EngineExited", "OOMKilled", "PodFailed", "RankUnready", "StartupDeadlineExceeded"})
+"""Reasons that may lie in the node; twice on the same node and the group avoids it."""
 
 
 def find_incident(
@@ -23,10 +39,14 @@ def find_incident(
 ) -> Incident | None:
     """The incident that the pods of a running incarnation show, or None.
 
-    Ends of engines come first: they carry the exit code, and what happens to the other pods follows from them.
+    Ends of engines come first, the earliest of them: it carries the exit code, and what happens to the other pods
+    follows from it.
     """
     current = [pod for pod in pods if pod.incarnation == entry.incarnation]
-    for check in (_engine_ended, _pod_failed, _node_lost, _pod_deleted):
+    by_end = sorted(current, key=lambda pod: (pod.engine.since, pod.rank))
+    if ended := next((pod for pod in by_end if _engine_ended(pod)), None):
+        return _of_engine(ended, time)
+    for check in (_failed, _node_lost, _deleted):
         for pod in current:
             if found := check(pod, dead_nodes):
                 reason, message = found
@@ -42,17 +62,25 @@ def find_incident(
     return _membership_broken(entry, current, time)
 
 
-def _engine_ended(pod: PodRecord, _dead: Collection[str]) -> tuple[str, str] | None:
+def _engine_ended(pod: PodRecord) -> bool:
+    return pod.engine.state == "terminated" or pod.engine.restarts > 0
+
+
+def _of_engine(pod: PodRecord, time: str) -> Incident:
     engine = pod.engine
-    if engine.state != "terminated" and engine.restarts == 0:
-        return None
-    code = "" if engine.exit_code is None else f" with exit code {engine.exit_code}"
-    detail = f": {engine.message.strip()}" if engine.message.strip() else ""
-    cause = engine.reason if engine.reason not in ("", "Error", "Completed") else "EngineExited"
-    return cause, f"The engine of rank {pod.rank} ended{code}{detail}"
+    words = masked(engine.message.strip())
+    return Incident(
+        time=time,
+        reason=engine.reason if engine.reason not in ("", "Error", "Completed") else "EngineExited",
+        message=f"The engine of rank {pod.rank} ended{told_exit(engine.exit_code)}" + (f": {words}" if words else ""),
+        rank=pod.rank,
+        pod=pod.name,
+        node=pod.node,
+        exit_code=engine.exit_code,
+    )
 
 
-def _pod_failed(pod: PodRecord, _dead: Collection[str]) -> tuple[str, str] | None:
+def _failed(pod: PodRecord, _dead: Collection[str]) -> tuple[str, str] | None:
     if pod.phase not in ("Failed", "Succeeded"):
         return None
     return pod.phase_reason or "PodFailed", f"The pod of rank {pod.rank} ended in phase {pod.phase}"
@@ -61,12 +89,14 @@ def _pod_failed(pod: PodRecord, _dead: Collection[str]) -> tuple[str, str] | Non
 def _node_lost(pod: PodRecord, dead: Collection[str]) -> tuple[str, str] | None:
     if not pod.node or pod.node not in dead:
         return None
-    return "NodeLost", f"Node {pod.node} of rank {pod.rank} is gone or marked out of service"
+    return "NodeLost", f"Node {pod.node} of rank {pod.rank} is gone, out of service, or not ready for too long"
 
 
-def _pod_deleted(pod: PodRecord, _dead: Collection[str]) -> tuple[str, str] | None:
+def _deleted(pod: PodRecord, _dead: Collection[str]) -> tuple[str, str] | None:
     if not pod.deleting:
         return None
+    if told := _DISRUPTIONS.get(pod.disruption):
+        return pod.disruption, f"The pod of rank {pod.rank} {told} ({pod.node})"
     return "PodDeleted", f"The pod of rank {pod.rank} is being deleted"
 
 
@@ -84,6 +114,16 @@ def _membership_broken(entry: GroupEntry, pods: Sequence[PodRecord], time: str) 
     return None
 
 
+def avoided_nodes(incidents: Sequence[Incident], *, known: Sequence[str], spare: int) -> tuple[str, ...]:
+    """Nodes that the next start should avoid, those avoided already first, at most ``spare``.
+
+    A node is avoided when two of the incidents that are remembered began there.
+    """
+    blamed = [incident.node for incident in incidents if incident.node and incident.reason in _OF_NODES]
+    repeated = sorted({node for node in blamed if blamed.count(node) > 1} - set(known))
+    return (*known, *repeated)[: min(spare, AVOIDED_LIMIT)]
+
+
 def backoff_seconds(restarts: int, *, seed: str) -> float:
     """Seconds before the start that follows incident number `restarts` in a row.
 
@@ -93,5 +133,9 @@ def backoff_seconds(restarts: int, *, seed: str) -> float:
     if restarts <= 1:
         return 0.0
     delay = min(BACKOFF_LIMIT_SECONDS, BACKOFF_BASE_SECONDS * 2 ** min(restarts - 2, 16))
-    stretch = sum(seed.encode()) * 7919 % 1000 / 5000
-    return float(delay) * (1 + stretch)
+    return float(delay) * (1 + stretch(seed) / 5)
+
+
+def stretch(seed: str) -> float:
+    """From 0 to 1, the same for the same seed."""
+    return sum(seed.encode()) * 7919 % 1000 / 1000

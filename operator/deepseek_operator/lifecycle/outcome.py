@@ -39,3 +39,10 @@ class Outcome:
     def problems(self) -> tuple[Problem, ...]:
         """Everything that keeps the spec from running."""
         return self.invalid or (self.refusal.problems if self.refusal else ())
+
+    def content_of(self, revision: str, template_hash: str) -> RevisionContent | None:
+        """The stored revision that a group runs; None when it was lost."""
+        for content in (self.content, self.contents.get(revision)):
+            if content and (content.hash, content.template_hash) == (revision, template_hash):
+                return content
+        return None

@@ -22,6 +22,21 @@ class DeploymentRecord:
     deleting: bool
     spec: Mapping[str, Any]
     status: Mapping[str, Any]
+    paused: bool = False
+    """The user asked for hands off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRecord:
+    """A node as far as the group on it is concerned."""
+
+    name: str
+    out_of_service: bool = False
+    """Carries the taint by which an administrator declares it gone."""
+    not_ready_since: str = ""
+    """RFC 3339; empty while it is ready."""
+    taints: tuple[str, ...] = ()
+    """Keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +53,8 @@ class ContainerRecord:
     """Of the terminated state, else of the last one."""
     message: str = ""
     """Termination message, bounded."""
+    since: str = ""
+    """RFC 3339: start of the running state, end of the terminated or else the last one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +80,16 @@ class PodRecord:
     init_reason: str
     """Waiting reason of the unfinished init container."""
     engine: ContainerRecord
+    init_message: str = ""
+    """Last words of the unfinished init container."""
+    created: str = ""
+    """RFC 3339."""
+    ready_changed: str = ""
+    """RFC 3339: last change of condition Ready."""
+    terminating_until: str = ""
+    """RFC 3339: end of the grace of a pod that is being deleted."""
+    disruption: str = ""
+    """Reason of condition DisruptionTarget: EvictionByEvictionAPI, PreemptionByScheduler …"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +151,7 @@ class Snapshot:
     """All children, StatefulSets and revisions included."""
     revisions: Mapping[str, RevisionRecord] = field(default_factory=dict)
     """By revision hash."""
-    dead_nodes: frozenset[str] = frozenset()
-    """Nodes that are gone or carry the out-of-service taint."""
+    nodes: Mapping[str, NodeRecord] = field(default_factory=dict)
+    """Nodes of the pods; one that is missing is gone."""
     name_taken: ChildKey | None = None
     """A foreign object that holds a name we need."""

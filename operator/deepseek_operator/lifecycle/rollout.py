@@ -1,7 +1,10 @@
-"""Which groups should exist and on which revision: scale, suspend and replacement, one group at a time.
+"""Which groups should exist and on which revision: scale, suspend and replacement of whole groups.
 
 Pure arithmetic over entries. A group that does not serve costs nothing to replace, so those go first and need no
-budget; a serving group is stopped only while every other group serves. A refused spec moves nothing.
+budget. A serving one is stopped only while enough others serve: ``replicas - maxUnavailable`` at least. With a surge,
+groups of the new revision are added first, and each that serves lets an old one be removed. A new revision that does
+not come to serve stops the exchange by itself, and going back to the old one replaces only what does not serve. A
+refused spec moves nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from datetime import datetime
 from deepseek_operator.lifecycle.clock import stamp
 from deepseek_operator.lifecycle.entries import GroupEntry
 from deepseek_operator.lifecycle.groups import StartWith, remove, stop
+from deepseek_operator.lifecycle.policy import Policy
 
 
 def plan_groups(
@@ -20,16 +24,22 @@ def plan_groups(
     desired: int,
     suspended: bool,
     target: StartWith | None,
+    policy: Policy,
     now: datetime,
 ) -> tuple[GroupEntry, ...]:
     """The entries with their intents adjusted; `target` None means that the spec was refused."""
-    scaled = _scale_down(entries, desired=desired, now=now)
     if suspended:
-        stopped = (stop(e, why="suspended", now=now) if e.intent == "Run" else e for e in scaled)
-        return _scale_up(tuple(stopped), desired=desired, target=target, suspended=True, now=now)
-    if target is not None:
-        scaled = _replace_outdated(scaled, target=target, now=now)
-    return _scale_up(scaled, desired=desired, target=target, suspended=False, now=now)
+        scaled = _scale_down(entries, wanted=desired, target=target, now=now)
+        stopped = tuple(stop(e, why="suspended", now=now) if e.intent == "Run" else e for e in scaled)
+        return _scale_up(stopped, wanted=desired, target=target, suspended=True, now=now)
+    if target is None:
+        return _sorted(_scale_down(entries, wanted=desired, target=None, now=now))
+    wanted = desired + _surge(entries, desired=desired, target=target, policy=policy)
+    scaled = _scale_down(entries, wanted=wanted, target=target, now=now)
+    scaled = _replace_outdated(scaled, desired=desired, target=target, policy=policy, now=now)
+    # A group that is being removed holds its accelerators still, and a surge must not take more.
+    leaving = sum(entry.intent == "Remove" for entry in scaled)
+    return _scale_up(scaled, wanted=max(desired, wanted - leaving), target=target, suspended=False, now=now)
 
 
 def outdated(entry: GroupEntry, target: StartWith) -> bool:
@@ -37,26 +47,35 @@ def outdated(entry: GroupEntry, target: StartWith) -> bool:
     return (entry.revision, entry.template_hash) != (target.revision, target.template_hash)
 
 
-def _scale_down(entries: Sequence[GroupEntry], *, desired: int, now: datetime) -> tuple[GroupEntry, ...]:
+def _surge(entries: Sequence[GroupEntry], *, desired: int, target: StartWith, policy: Policy) -> int:
+    """Groups beyond the desired number: as many as serving ones are still to be exchanged."""
+    old = sum(entry.intent == "Run" and entry.ready and outdated(entry, target) for entry in entries)
+    return min(policy.max_surge, old) if desired else 0
+
+
+def _scale_down(
+    entries: Sequence[GroupEntry], *, wanted: int, target: StartWith | None, now: datetime
+) -> tuple[GroupEntry, ...]:
+    """Groups that do not serve go first, then those of an older revision, then the highest index."""
     active = [entry for entry in entries if entry.intent != "Remove"]
-    order = sorted(active, key=lambda entry: (entry.ready, -entry.index))
-    surplus = {entry.index for entry in order[: max(0, len(active) - desired)]}
+    order = sorted(active, key=lambda e: (e.ready, not (target and outdated(e, target)), -e.index))
+    surplus = {entry.index for entry in order[: max(0, len(active) - wanted)]}
     return tuple(remove(entry, now=now) if entry.index in surplus else entry for entry in entries)
 
 
 def _scale_up(
     entries: Sequence[GroupEntry],
     *,
-    desired: int,
+    wanted: int,
     target: StartWith | None,
     suspended: bool,
     now: datetime,
 ) -> tuple[GroupEntry, ...]:
-    missing = desired - sum(entry.intent != "Remove" for entry in entries)
+    missing = wanted - sum(entry.intent != "Remove" for entry in entries)
     if target is None or missing <= 0:
-        return tuple(sorted(entries, key=lambda entry: entry.index))
+        return _sorted(entries)
     taken = {entry.index for entry in entries}
-    free = [index for index in range(desired + len(entries)) if index not in taken]
+    free = [index for index in range(wanted + len(entries)) if index not in taken]
     added = (
         GroupEntry(
             index=index,
@@ -70,15 +89,31 @@ def _scale_up(
         )
         for index in free[:missing]
     )
-    return tuple(sorted((*entries, *added), key=lambda entry: entry.index))
+    return _sorted((*entries, *added))
 
 
-def _replace_outdated(entries: Sequence[GroupEntry], *, target: StartWith, now: datetime) -> tuple[GroupEntry, ...]:
-    running = [entry for entry in entries if entry.intent == "Run"]
-    old = [entry for entry in running if outdated(entry, target)]
-    chosen = {entry.index for entry in old if not entry.ready}
-    others_serve = all(entry.ready for entry in entries if entry.intent != "Remove")
-    if not chosen and old and others_serve:
-        chosen = {old[0].index}
+def _replace_outdated(
+    entries: Sequence[GroupEntry], *, desired: int, target: StartWith, policy: Policy, now: datetime
+) -> tuple[GroupEntry, ...]:
+    active = [entry for entry in entries if entry.intent != "Remove"]
+    old = [entry for entry in active if entry.intent == "Run" and outdated(entry, target)]
+    idle = [entry for entry in old if not entry.ready]
+    serving = [entry for entry in old if entry.ready]
+    spare = sum(entry.ready for entry in active) - (desired - policy.max_unavailable)
+    leaving = [*idle, *serving[: max(0, spare)]]
+    # A surge is over when the old group that it replaced goes for good.
+    beyond = len(active) - desired
+    removed = {entry.index for entry in [entry for entry in leaving if entry.ready][: max(0, beyond)]}
+    stopped = {entry.index for entry in leaving} - removed
     why = f"replaced by revision {target.revision}"
-    return tuple(stop(entry, why=why, now=now) if entry.index in chosen else entry for entry in entries)
+
+    def moved(entry: GroupEntry) -> GroupEntry:
+        if entry.index in removed:
+            return remove(entry, now=now)
+        return stop(entry, why=why, now=now) if entry.index in stopped else entry
+
+    return tuple(moved(entry) for entry in entries)
+
+
+def _sorted(entries: Sequence[GroupEntry]) -> tuple[GroupEntry, ...]:
+    return tuple(sorted(entries, key=lambda entry: entry.index))

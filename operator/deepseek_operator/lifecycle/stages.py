@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deepseek_operator.api.status import Stage
+from deepseek_operator.lifecycle.evidence import masked
 from deepseek_operator.lifecycle.records import PodRecord
 
 IMAGE_REASONS = frozenset(
@@ -31,7 +32,9 @@ def stage_of(pods: Sequence[PodRecord], *, size: int) -> tuple[Stage, str]:
         if reason in CONFIG_REASONS:
             return "Failed", f"rank {pod.rank}: {reason} {pod.engine.message}".rstrip()
     if fetching := [pod for pod in pods if pod.fetching]:
-        return "FetchingWeights", _waiting(fetching, "fetching or checking weights")
+        failed = next((pod for pod in fetching if pod.init_message), None)
+        words = f"; rank {failed.rank} failed and tries again: {masked(failed.init_message.strip())}" if failed else ""
+        return "FetchingWeights", _waiting(fetching, "fetching or checking weights") + words
     if pulling := [pod for pod in pods if pod.engine.state != "running"]:
         return "PullingImage", _waiting(pulling, "container not started yet")
     if late := [pod for pod in pods if pod.rank > 0 and not pod.engine.started]:

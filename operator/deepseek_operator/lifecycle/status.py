@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deepseek_operator.api.names import LEADER_INDEX, POD_INDEX_LABEL, UID_LABEL
+from deepseek_operator.api.names import LEADER_INDEX, PAUSED_ANNOTATION, POD_INDEX_LABEL, UID_LABEL
 from deepseek_operator.lifecycle.conditions import Condition, Truth, write_conditions
 from deepseek_operator.lifecycle.entries import GroupEntry, write_entries
-from deepseek_operator.lifecycle.groups import StartWith
+from deepseek_operator.lifecycle.groups import StartWith, given_up
 from deepseek_operator.lifecycle.outcome import Outcome
-from deepseek_operator.lifecycle.records import PodRecord, Snapshot
+from deepseek_operator.lifecycle.records import DeploymentRecord, PodRecord, Snapshot
 from deepseek_operator.lifecycle.rollout import outdated
 from deepseek_operator.plan.types import Plan
 
@@ -46,6 +46,23 @@ def build_status(
         kept = ("plan", "engine", "hardware", "precision", "image", "currentRevision")
         status |= {key: before[key] for key in kept if key in before}
     return status
+
+
+def paused_status(deployment: DeploymentRecord, *, time: str) -> dict[str, Any]:
+    """What was there, with the condition that says that nothing moves. ``observedGeneration`` stays behind."""
+    before = deployment.status
+    paused = Condition(
+        type="Reconciling",
+        status="False",
+        reason="Paused",
+        message=f"hands off, as annotation {PAUSED_ANNOTATION} asks: nothing is mended, started or stopped",
+    )
+    kept = before.get("conditions", ())
+    (written,) = write_conditions([paused], before=kept, generation=deployment.generation, time=time)
+    conditions = [written if old["type"] == paused.type else old for old in kept]
+    if not any(old["type"] == paused.type for old in kept):
+        conditions.append(written)
+    return {**before, "conditions": conditions}
 
 
 def _chosen(plan: Plan) -> dict[str, Any]:
@@ -105,7 +122,7 @@ def _conditions(
     updated: Sequence[GroupEntry],
 ) -> list[Condition]:
     serving = sum(entry.ready for entry in active)
-    blocked = _blocked(snapshot, outcome)
+    blocked = _blocked(snapshot, outcome, active)
     ready = _ready(outcome, active, updated, blocked)
     settled = ready.status == "True" or ready.reason == "Suspended"
     available: Truth = "True" if serving else "False"
@@ -144,7 +161,7 @@ def _conditions(
     ]
 
 
-def _blocked(snapshot: Snapshot, outcome: Outcome) -> Condition | None:
+def _blocked(snapshot: Snapshot, outcome: Outcome, active: Sequence[GroupEntry]) -> Condition | None:
     """What only the user can resolve."""
     if snapshot.name_taken:
         kind, name = snapshot.name_taken
@@ -156,6 +173,15 @@ def _blocked(snapshot: Snapshot, outcome: Outcome) -> Condition | None:
         )
     if outcome.invalid or (outcome.refusal and not outcome.refusal.waits_for_cluster):
         return Condition(type="Stalled", status="True", reason=outcome.problems[0].reason, message=_told(outcome))
+    lost = [entry for entry in active if given_up(entry)]
+    if lost and all(entry.ready or given_up(entry) for entry in active):
+        told = "; ".join(f"group {entry.index}: {entry.message}" for entry in lost[:8])
+        return Condition(
+            type="Stalled",
+            status="True",
+            reason="RestartBudgetExhausted",
+            message=f"{told}. Change the spec, or set spec.restartedAt, to start again.",
+        )
     return None
 
 

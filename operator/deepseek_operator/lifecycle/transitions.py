@@ -9,6 +9,8 @@ from deepseek_operator.lifecycle.actions import Event
 
 _BAD_WHEN_FALSE = ("Accepted", "Planned")
 """Their False is a warning at once; Ready and Available are False in every start."""
+_OWN_WORDS = ("NameTaken", "RestartBudgetExhausted")
+"""Reasons of Stalled that no other condition tells."""
 
 
 def transitions(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Event, ...]:
@@ -31,7 +33,7 @@ def _condition_event(condition: Mapping[str, Any], old: Mapping[str, Any]) -> li
         return [_event("Normal", condition["reason"], condition["message"])]
     if kind == "Ready" and truth == "True":
         return [_event("Normal", condition["reason"], condition["message"])]
-    if kind == "Stalled" and truth == "True" and condition["reason"] == "NameTaken":
+    if kind == "Stalled" and truth == "True" and condition["reason"] in _OWN_WORDS:
         return [_event("Warning", condition["reason"], condition["message"])]
     return []
 
@@ -42,7 +44,8 @@ def _incident_events(before: Mapping[str, Any], after: Mapping[str, Any]) -> lis
     for group in after["groups"]:
         latest = group.get("incidents", [])[:1]
         if latest and latest != known.get(group["index"], []):
-            text = f"group {group['index']}: {latest[0].get('message', '')}; the whole group restarts"
+            words = [latest[0].get("message", ""), latest[0].get("remedy", ""), "the whole group restarts"]
+            text = f"group {group['index']}: " + "; ".join(word for word in words if word)
             events.append(_event("Warning", latest[0]["reason"], text))
     return events
 

@@ -18,6 +18,8 @@ from deepseek_operator.render.statefulset import stateful_set
 from deepseek_operator.render.weights import node_volume
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from deepseek_operator.api.config import OperatorConfig
     from deepseek_operator.api.resource import Spec
     from deepseek_operator.engines.types import Launch
@@ -47,12 +49,14 @@ def group_objects(
     incarnation: int,
     replicas: int,
     config: OperatorConfig,
+    avoided_nodes: Sequence[str] = (),
+    open_for_drain: bool = False,
 ) -> list[dict[str, Any]]:
     """What one group consists of; its StatefulSet comes last."""
     return [
         headless_service(owner, index),
         group_policy(owner, index, metrics_namespace_labels=config.metrics_namespace_labels),
-        disruption_budget(owner, index),
+        disruption_budget(owner, index, open_for_drain=open_for_drain),
         stateful_set(
             owner=owner,
             index=index,
@@ -60,6 +64,7 @@ def group_objects(
             incarnation=incarnation,
             replicas=replicas,
             cluster_domain=config.cluster_domain,
+            avoided_nodes=avoided_nodes,
         ),
     ]
 

@@ -1,4 +1,4 @@
-"""PodDisruptionBudget: an eviction of one rank ends all of them, so none is allowed while a group serves."""
+"""PodDisruptionBudget: an eviction of one rank ends all of them, so none is allowed until a drain is let through."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from deepseek_operator.api.names import group_name
 from deepseek_operator.render.owner import Owner, child, group_labels, pod_selector
 
 
-def disruption_budget(owner: Owner, index: int) -> dict[str, Any]:
+def disruption_budget(owner: Owner, index: int, *, open_for_drain: bool = False) -> dict[str, Any]:
     """The budget of one group.
 
-    ``AlwaysAllow`` lets a drain evict ranks that are not ready: a group that does not serve must never
-    block one.
+    Open, it lets one rank go; the operator then stops the others itself. ``AlwaysAllow`` lets a drain evict
+    ranks that are not ready: a group that does not serve must never block one.
     """
     budget = child(
         owner,
@@ -22,7 +22,7 @@ def disruption_budget(owner: Owner, index: int) -> dict[str, Any]:
         labels=group_labels(owner, index),
     )
     budget["spec"] = {
-        "maxUnavailable": 0,
+        "maxUnavailable": 1 if open_for_drain else 0,
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
         "selector": {"matchLabels": pod_selector(owner, index)},
     }

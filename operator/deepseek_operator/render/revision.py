@@ -47,9 +47,12 @@ POD_FIELDS: Final = (
     "weights",
     "restartedAt",
     "scheduling",
+    "startup",
     "podTemplate",
 )
 """Fields of the spec that a revision is made of, and ``access.keys``. The rest changes without a restart."""
+_PATIENCE: Final = {"scheduling": "holdTimeoutSeconds"}
+"""Parts of those fields that only decisions read."""
 
 POD_MANAGEMENT_POLICY: Final = "Parallel"
 _HASH_LENGTH: Final = 10
@@ -92,6 +95,10 @@ def revision_hash(spec: Spec) -> str:
     """
     written = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     fields: dict[str, Any] = {name: written[name] for name in POD_FIELDS if name in written}
+    for name, part in _PATIENCE.items():
+        if name in fields:
+            fields[name] = {key: value for key, value in fields[name].items() if key != part}
+    fields = {name: value for name, value in fields.items() if value != {}}
     if keys := written.get("access", {}).get("keys"):
         fields["access"] = {"keys": keys}
     return short_hash(fields, length=_HASH_LENGTH)

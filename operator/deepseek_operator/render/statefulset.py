@@ -19,7 +19,7 @@ from deepseek_operator.render.owner import Owner, child, group_labels, pod_selec
 from deepseek_operator.render.revision import POD_MANAGEMENT_POLICY, RevisionContent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 def stateful_set(
@@ -30,6 +30,7 @@ def stateful_set(
     incarnation: int,
     replicas: int,
     cluster_domain: str,
+    avoided_nodes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """A group's StatefulSet; ``replicas`` is the nodes of the group, or 0 to stop it.
 
@@ -53,6 +54,8 @@ def stateful_set(
         "selector": {"matchLabels": pod_selector(owner, index)},
         "template": _template(owner, index, revision, incarnation=incarnation, leader=leader),
     }
+    if avoided_nodes:
+        _avoid(manifest["spec"]["template"], avoided_nodes)
     if revision.claim_templates:
         manifest["spec"]["volumeClaimTemplates"] = copy.deepcopy(list(revision.claim_templates))
         manifest["spec"]["persistentVolumeClaimRetentionPolicy"] = {
@@ -78,6 +81,13 @@ def _template(owner: Owner, index: int, revision: RevisionContent, *, incarnatio
     if revision.nodes_per_group > 1:
         template["spec"]["affinity"]["podAntiAffinity"] = _one_pod_a_node(pod_selector(owner, index))
     return template
+
+
+def _avoid(template: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Keep the pods off nodes, by name: a field takes one value, and all fields of a term must hold."""
+    affinity = template["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    for term in affinity["nodeSelectorTerms"]:
+        term["matchFields"] = [{"key": "metadata.name", "operator": "NotIn", "values": [name]} for name in names]
 
 
 def _engine(template: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,13 +6,25 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from deepseek_operator.catalog.operations.load import load_operations
 from deepseek_operator.lifecycle.entries import GroupEntry, Member
-from deepseek_operator.lifecycle.groups import Observed, StartWith
+from deepseek_operator.lifecycle.groups import Limits, Observed, StartWith
+from deepseek_operator.lifecycle.policy import Shape, read_policy
 from deepseek_operator.lifecycle.records import ContainerRecord, PodRecord, StatefulSetRecord
 
+POLICY = read_policy(None)
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 TARGET = StartWith(revision="r1", template_hash="t1")
 OTHER = StartWith(revision="r2", template_hash="t2")
+
+
+def limits(*, size: int = 2, spare_nodes: int = 0, startup_seconds: int = 3600, **changes: Any) -> Limits:
+    return Limits(
+        shape=Shape(size=size, spare_nodes=spare_nodes, startup_seconds=startup_seconds),
+        policy=replace(POLICY, **changes),
+        operations=load_operations(),
+        seed="cr",
+    )
 
 
 def later(seconds: float) -> datetime:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import pytest
 
-from deepseek_operator.lifecycle.entries import GroupEntry
-from deepseek_operator.lifecycle.groups import Observed, StartWith, advance
-from deepseek_operator.lifecycle.records import ContainerRecord
+from deepseek_operator.lifecycle.entries import GroupEntry, Incident
+from deepseek_operator.lifecycle.groups import Limits, Observed, StartWith, advance
+from deepseek_operator.lifecycle.records import ContainerRecord, PodRecord
 from tests.unit.lifecycle.observed import (
     NOW,
     OTHER,
     TARGET,
     entry,
     later,
+    limits,
     pod,
     seen,
     serving_entry,
@@ -29,8 +32,9 @@ def step(
     start_with: StartWith | None = TARGET,
     suspended: bool = False,
     now: datetime = NOW,
+    by: Limits | None = None,
 ) -> GroupEntry:
-    return advance(before, observed, size=2, start_with=start_with, suspended=suspended, seed="cr", now=now)
+    return advance(before, observed, limits=by or limits(), start_with=start_with, suspended=suspended, now=now)
 
 
 def test_a_new_group_waits_for_its_pods() -> None:
@@ -186,3 +190,101 @@ def test_only_the_last_three_incidents_are_kept() -> None:
     for number in range(5):
         current = fail_again(entry(incidents=current.incidents, restarts=number))
     assert len(current.incidents) == 3
+
+
+def broken(rank: int = 1, *, incarnation: int = 1, words: str = "", **changes: Any) -> PodRecord:
+    engine = ContainerRecord(state="terminated", exit_code=1, message=words, **changes)
+    return pod(rank, incarnation=incarnation, engine=engine)
+
+
+def test_of_several_ended_ranks_the_first_to_end_is_blamed() -> None:
+    first = broken(1, since="2026-01-01T11:59:00Z", words="the cause")
+    then = broken(0, since="2026-01-01T11:59:30Z", words="the echo")
+    after = step(serving_entry(), seen(then, first, owner=stateful_set()))
+    assert after.incidents[0].rank == 1
+    assert "the cause" in after.incidents[0].message
+
+
+def test_an_incident_carries_the_diagnosis_and_the_remedy() -> None:
+    after = step(serving_entry(), seen(pod(0), broken(words="CUDA out of memory"), owner=stateful_set()))
+    assert after.incidents[0].diagnosis == "DeviceOutOfMemory"
+    assert "spec.context.maxLength" in after.incidents[0].remedy
+
+
+@pytest.mark.parametrize("reason", ["EvictionByEvictionAPI", "PreemptionByScheduler"])
+def test_what_is_nobodys_fault_costs_no_restart_and_no_wait(reason: str) -> None:
+    before = replace(serving_entry(restarts=3), stable_since="2026-01-01T11:59:00Z")
+    after = step(before, seen(pod(0), pod(1, deleting=True, disruption=reason), owner=stateful_set()))
+    assert (after.intent, after.restarts, after.not_before) == ("Stop", 3, "")
+    assert after.incidents[0].reason == reason
+
+
+def test_one_incident_too_many_ends_the_attempts_until_the_spec_changes() -> None:
+    before = entry(restarts=8, incarnation=9)
+    failed = step(before, seen(pod(0, incarnation=9), broken(incarnation=9), owner=stateful_set(incarnation=9)))
+    stopped = stateful_set(replicas=0, incarnation=9, current_replicas=0)
+    given = step(failed, seen(owner=stopped), now=later(10**6))
+    assert (given.intent, given.stage) == ("Stop", "Failed")
+    assert "given up after 9 incidents" in given.message
+    again = step(given, seen(owner=stopped), start_with=OTHER, now=later(10**6))
+    assert (again.intent, again.incarnation, again.restarts) == ("Run", 10, 0)
+
+
+def test_the_budget_is_the_users() -> None:
+    failed = step(entry(), seen(pod(0), broken(), owner=stateful_set()), by=limits(max_restarts=0))
+    stopped = stateful_set(replicas=0, current_replicas=0)
+    assert step(failed, seen(owner=stopped), now=later(10**6)).stage == "Failed"
+
+
+def test_the_same_fatal_fault_twice_ends_the_attempts_at_once() -> None:
+    words = "type fp8e4nv not supported in this architecture"
+    first = step(entry(), seen(pod(0), broken(words=words), owner=stateful_set()))
+    assert first.not_before == ""
+    again = replace(first, intent="Run", incarnation=2)
+    second = step(
+        again,
+        seen(pod(0, incarnation=2), broken(incarnation=2, words=words), owner=stateful_set(incarnation=2)),
+    )
+    stopped = stateful_set(replicas=0, incarnation=2, current_replicas=0)
+    after = step(second, seen(owner=stopped), now=later(10**6))
+    assert after.stage == "Failed"
+    assert "bf16" in after.message
+
+
+def test_a_fatal_looking_fault_of_a_group_that_served_is_tried_again() -> None:
+    words = "type fp8e4nv not supported in this architecture"
+    first = step(entry(), seen(pod(0), broken(words=words), owner=stateful_set()))
+    served = replace(first, intent="Run", incarnation=2, formed=True)
+    second = step(
+        served,
+        seen(pod(0, incarnation=2), broken(incarnation=2, words=words), owner=stateful_set(incarnation=2)),
+    )
+    stopped = stateful_set(replicas=0, incarnation=2, current_replicas=0)
+    assert step(second, seen(owner=stopped), now=later(10**6)).intent == "Run"
+
+
+def failing_twice_on(node: str) -> GroupEntry:
+    incident = Incident(time="2026-01-01T11:00:00Z", reason="EngineExited", message="", rank=1, node=node)
+    return entry(intent="Stop", restarts=2, incidents=(incident, incident))
+
+
+def test_a_node_on_which_a_group_fails_twice_is_avoided_where_others_are_left() -> None:
+    stopped = stateful_set(replicas=0, current_replicas=0)
+    after = step(failing_twice_on("node-1"), seen(owner=stopped), by=limits(spare_nodes=1))
+    assert after.avoided_nodes == ("node-1",)
+    assert "node-1" in after.message
+    kept = step(failing_twice_on("node-1"), seen(owner=stopped), by=limits(spare_nodes=0))
+    assert kept.avoided_nodes == ()
+
+
+def test_a_changed_spec_tries_every_node_again() -> None:
+    before = replace(failing_twice_on("node-1"), avoided_nodes=("node-1",))
+    stopped = stateful_set(replicas=0, current_replicas=0)
+    assert step(before, seen(owner=stopped), start_with=OTHER, by=limits(spare_nodes=1)).avoided_nodes == ()
+
+
+def test_a_pod_that_does_not_end_though_its_node_lives_is_named() -> None:
+    stuck = pod(1, deleting=True, terminating_until="2026-01-01T11:55:00Z")
+    after = step(entry(intent="Stop"), seen(stuck, owner=stateful_set(replicas=0)))
+    assert "kubelet" in after.message
+    assert "node-1" in after.message

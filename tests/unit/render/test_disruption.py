@@ -14,3 +14,7 @@ def test_no_rank_of_a_serving_group_may_be_evicted() -> None:
 
 def test_a_group_that_does_not_serve_never_blocks_a_drain() -> None:
     assert disruption_budget(OWNER, 0)["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
+def test_an_open_budget_lets_one_rank_go() -> None:
+    assert disruption_budget(OWNER, 0, open_for_drain=True)["spec"]["maxUnavailable"] == 1

@@ -15,7 +15,7 @@ from deepseek_operator.render.owner import pod_selector
 from deepseek_operator.render.revision import controller_revision, parse, revision_hash
 from tests.unit.render.samples import FP8_SPEC, H100_PLAN, LAUNCH, OWNER, RANK_WEIGHTS, revision, spec
 
-OUTSIDE = {"replicas", "suspend", "access"}
+OUTSIDE = {"replicas", "suspend", "access", "rollout", "recovery"}
 """Fields of the spec that change without new pods; of access, keys is inside."""
 
 
@@ -24,9 +24,15 @@ def test_every_field_of_the_spec_is_either_in_a_revision_or_known_to_be_outside(
     assert fields == {*module.POD_FIELDS, *OUTSIDE}
 
 
+def test_patience_is_no_part_of_a_revision() -> None:
+    patient = spec(scheduling={"holdTimeoutSeconds": 60}, recovery={"maxRestarts": 1}, rollout={"maxSurge": 1})
+    assert revision_hash(patient) == revision_hash(spec())
+
+
 @pytest.mark.parametrize(
     "fields",
     [
+        {"startup": {"deadlineSeconds": 7200}},
         {"model": "deepseek-ai/DeepSeek-R1"},
         {"revision": "v1"},
         {"servedName": "v3"},

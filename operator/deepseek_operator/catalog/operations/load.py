@@ -1,0 +1,90 @@
+"""Reads the files of this folder, once. A wrong file is a CatalogError with its name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Annotated, Any
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from deepseek_operator.catalog.load import CatalogError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """What last words mean."""
+
+    name: str
+    pattern: re.Pattern[str]
+    remedy: str
+    permanent: bool
+    """The same start must fail in the same way."""
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operations:
+    """Everything in this folder."""
+
+    diagnoses: tuple[Diagnosis, ...]
+    drain_taints: frozenset[str]
+
+    def diagnose(self, words: str) -> Diagnosis | None:
+        """The first diagnosis whose pattern the words contain."""
+        return next((each for each in self.diagnoses if each.pattern.search(words)), None)
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"no regular expression: {error}") from error
+    return pattern
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _DiagnosisEntry(_Entry):
+    name: str
+    pattern: Annotated[str, AfterValidator(_compiles)]
+    remedy: str
+    permanent: bool = False
+    source: str
+
+
+class _DrainEntry(_Entry):
+    taint: str
+    source: str
+
+
+@cache
+def load_operations() -> Operations:
+    """What comes with the package. Raises CatalogError when a file of it is wrong."""
+    return Operations(
+        diagnoses=tuple(
+            Diagnosis(
+                name=entry.name,
+                pattern=re.compile(entry.pattern, re.IGNORECASE),
+                remedy=entry.remedy,
+                permanent=entry.permanent,
+                source=entry.source,
+            )
+            for entry in _entries("diagnoses.yaml", TypeAdapter(list[_DiagnosisEntry]))
+        ),
+        drain_taints=frozenset(entry.taint for entry in _entries("drains.yaml", TypeAdapter(list[_DrainEntry]))),
+    )
+
+
+def _entries(file: str, adapter: TypeAdapter[Any]) -> Any:
+    text = resources.files(__package__).joinpath(file).read_text(encoding="utf-8")
+    try:
+        return adapter.validate_python(yaml.safe_load(text))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise CatalogError(file, ".".join(map(str, first["loc"])), first["msg"]) from error

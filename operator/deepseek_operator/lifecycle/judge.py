@@ -1,0 +1,119 @@
+"""Entries against what is seen: one deployment's judgement at one moment. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from deepseek_operator.catalog.operations.load import load_operations
+from deepseek_operator.lifecycle.adoption import read_entries
+from deepseek_operator.lifecycle.clock import moment
+from deepseek_operator.lifecycle.entries import GroupEntry
+from deepseek_operator.lifecycle.groups import Limits, Observed, StartWith, advance, given_up
+from deepseek_operator.lifecycle.nodes import dead_nodes, drained, next_loss
+from deepseek_operator.lifecycle.outcome import Outcome
+from deepseek_operator.lifecycle.policy import Policy, Shape, read_policy, shape_of
+from deepseek_operator.lifecycle.records import Snapshot
+from deepseek_operator.lifecycle.watchdogs import watchdogs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """What the snapshot means for the entries of status."""
+
+    snapshot: Snapshot
+    outcome: Outcome
+    now: datetime
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The user's patience."""
+        return read_policy(self.outcome.spec)
+
+    @cached_property
+    def dead_nodes(self) -> frozenset[str]:
+        """Nodes of our pods that will not come back."""
+        return dead_nodes(self._nodes, self.snapshot.nodes, lost_after=self.policy.node_lost_after, now=self.now)
+
+    @cached_property
+    def _nodes(self) -> frozenset[str]:
+        return frozenset(pod.node for pods in self.snapshot.pods.values() for pod in pods if pod.node)
+
+    def known(self) -> tuple[GroupEntry, ...]:
+        """The entries of status, completed by groups that status does not know."""
+        return read_entries(self.snapshot, now=self.now)
+
+    def observed(self, index: int) -> Observed:
+        """What is seen of a group."""
+        return Observed(
+            stateful_set=self.snapshot.stateful_sets.get(index),
+            pods=self.snapshot.pods.get(index, ()),
+            dead_nodes=self.dead_nodes,
+        )
+
+    def advance(self, entry: GroupEntry, *, target: StartWith | None, suspended: bool) -> GroupEntry:
+        """The entry after what is seen."""
+        content = self.outcome.content_of(entry.revision, entry.template_hash)
+        own = StartWith(revision=entry.revision, template_hash=entry.template_hash) if content else None
+        return advance(
+            entry,
+            self.observed(entry.index),
+            limits=self._limits(entry),
+            start_with=target or own,
+            suspended=suspended,
+            now=self.now,
+        )
+
+    def opened(self, entries: Sequence[GroupEntry]) -> frozenset[int]:
+        """Groups that a drain may take: one of their nodes is to be emptied, and enough others serve.
+
+        Cordoning alone stops nothing: the budget is open, but nobody evicts.
+        """
+        active = [entry for entry in entries if entry.intent != "Remove"]
+        spare = sum(entry.ready for entry in active) - (len(active) - max(1, self.policy.max_unavailable))
+        opened: set[int] = set()
+        for entry in active:
+            if not self.draining(entry.index):
+                continue
+            if entry.ready:
+                if spare <= 0:
+                    continue
+                spare -= 1
+            opened.add(entry.index)
+        return frozenset(opened)
+
+    def draining(self, index: int) -> str:
+        """The node of a group that somebody empties, and by which taint; empty when none."""
+        names = {pod.node for pod in self.snapshot.pods.get(index, ()) if pod.node}
+        return drained(names, self.snapshot.nodes, taints=load_operations().drain_taints)
+
+    def requeue(self, entries: Sequence[GroupEntry]) -> float | None:
+        """Seconds until time alone changes the judgement; None when it never does."""
+        dues = [
+            moment(entry.not_before)
+            for entry in entries
+            if entry.intent == "Stop" and entry.not_before and not given_up(entry)
+        ]
+        for entry in entries:
+            if entry.intent == "Run":
+                limits = self._limits(entry)
+                pods = self.snapshot.pods.get(entry.index, ())
+                running = watchdogs(entry, pods, shape=limits.shape, policy=self.policy, seed=limits.seed)
+                dues += [dog.due for dog in running]
+        loss = next_loss(self._nodes, self.snapshot.nodes, lost_after=self.policy.node_lost_after, now=self.now)
+        dues += [loss] if loss else []
+        waits = [(due - self.now).total_seconds() for due in dues if due > self.now]
+        return min(waits) + 0.1 if waits else None
+
+    def _limits(self, entry: GroupEntry) -> Limits:
+        content = self.outcome.content_of(entry.revision, entry.template_hash)
+        owner = self.snapshot.stateful_sets.get(entry.index)
+        shape = shape_of(content) if content else Shape(size=max(len(entry.members), owner.replicas if owner else 1))
+        return Limits(
+            shape=shape,
+            policy=self.policy,
+            operations=load_operations(),
+            seed=self.snapshot.deployment.uid,
+        )
