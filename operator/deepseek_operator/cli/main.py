@@ -8,6 +8,7 @@ from deepseek_operator.cli.crd import crd
 from deepseek_operator.cli.fit import fit
 from deepseek_operator.cli.plan import plan
 from deepseek_operator.cli.render import render
+from deepseek_operator.cli.rollout import rollout
 from deepseek_operator.cli.run import run
 
 _EXIT_CODES = """Exit codes: 0 good, 1 unexpected failure, 2 the input is wrong, 3 nothing offered fits,
@@ -25,6 +26,7 @@ def _program(*, about: str) -> typer.Typer:
     )
     for command in (plan, render, fit, crd):
         program.command()(command)
+    program.add_typer(rollout, name="rollout")
     return program
 
 

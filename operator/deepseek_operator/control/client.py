@@ -65,6 +65,16 @@ class KubeClient:
         api.user_agent = f"deepseek-operator/{__version__}"
         return cls(api)
 
+    @property
+    def namespace(self) -> str:
+        """The namespace of the kubeconfig's current context, else ``default``."""
+        try:
+            _, current = kubernetes_config.list_kube_config_contexts()
+        except kubernetes_config.ConfigException:
+            return "default"
+        found: str = current["context"].get("namespace") or "default"
+        return found
+
     async def close(self) -> None:
         """Close the connections."""
         await self._api.close()

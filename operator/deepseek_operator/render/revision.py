@@ -51,7 +51,7 @@ POD_FIELDS: Final = (
     "podTemplate",
 )
 """Fields of the spec that a revision is made of, and ``access.keys``. The rest changes without a restart."""
-_PATIENCE: Final = {"scheduling": "holdTimeoutSeconds"}
+PATIENCE: Final = {"scheduling": "holdTimeoutSeconds"}
 """Parts of those fields that only decisions read."""
 
 POD_MANAGEMENT_POLICY: Final = "Parallel"
@@ -71,6 +71,8 @@ class RevisionContent:
     claim_templates: tuple[Mapping[str, Any], ...]
     """volumeClaimTemplates of the StatefulSets."""
     template_hash: str
+    spec: Mapping[str, Any]
+    """The fields of the spec that it is the hash of; what going back writes. Empty where an older version stored it."""
 
     @property
     def immutable_hash(self) -> str:
@@ -93,15 +95,19 @@ def revision_hash(spec: Spec) -> str:
 
     Leaving defaults out keeps the hash of every existing spec when a later version adds an optional field.
     """
+    return short_hash(_hashed(spec), length=_HASH_LENGTH)
+
+
+def _hashed(spec: Spec) -> dict[str, Any]:
     written = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     fields: dict[str, Any] = {name: written[name] for name in POD_FIELDS if name in written}
-    for name, part in _PATIENCE.items():
+    for name, part in PATIENCE.items():
         if name in fields:
             fields[name] = {key: value for key, value in fields[name].items() if key != part}
     fields = {name: value for name, value in fields.items() if value != {}}
     if keys := written.get("access", {}).get("keys"):
         fields["access"] = {"keys": keys}
-    return short_hash(fields, length=_HASH_LENGTH)
+    return fields
 
 
 def new_revision(*, owner: Owner, spec: Spec, plan: Plan, launch: Launch) -> RevisionContent:
@@ -115,6 +121,7 @@ def new_revision(*, owner: Owner, spec: Spec, plan: Plan, launch: Launch) -> Rev
         nodes_per_group=plan.nodes_per_group,
         claim_templates=tuple(claim_templates(plan.weights)),
         template_hash=short_hash(template),
+        spec=_hashed(spec),
     )
 
 
@@ -139,6 +146,7 @@ def controller_revision(owner: Owner, content: RevisionContent, number: int) -> 
         "nodesPerGroup": content.nodes_per_group,
         "claimTemplates": list(content.claim_templates),
         "templateHash": content.template_hash,
+        "spec": dict(content.spec),
     }
     return stored
 
@@ -157,6 +165,7 @@ def parse(manifest: Mapping[str, Any]) -> RevisionContent:
             nodes_per_group=data["nodesPerGroup"],
             claim_templates=tuple(data["claimTemplates"]),
             template_hash=data["templateHash"],
+            spec=data.get("spec", {}),
         )
     except KeyError as missing:
         name = manifest.get("metadata", {}).get("name", "without a name")
