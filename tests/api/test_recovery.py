@@ -109,3 +109,19 @@ def test_a_surge_replaces_without_a_moment_of_less_service(world: World) -> None
     assert min(least) == 1
     eventually(lambda: len(world.items("sts")) == 1, what="the old group is gone")
     world.wait_ready()
+
+
+def test_a_quota_that_keeps_pods_from_being_made_is_told(world: World) -> None:
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "little"},
+        "spec": {"hard": {"pods": "1"}},
+    }
+    world.kubectl.apply(quota, namespace=world.namespace)
+    world.apply()
+    eventually(
+        lambda: "exceeded quota: little" in world.condition("Ready").get("message", ""), seconds=90, what="the reason"
+    )
+    world.kubectl("-n", world.namespace, "delete", "resourcequota", "little")
+    world.wait_ready(seconds=90)

@@ -31,7 +31,7 @@
   verbs: [get, create]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create]
+  verbs: [list, create]
 {{- end -}}
 
 {{- define "deepseek-operator.clusterRules" -}}

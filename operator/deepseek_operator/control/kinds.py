@@ -15,7 +15,7 @@ StorageClass           list at verify      list
 Secret                 never read          create
 PersistentVolume       read when it exists get create patch
 PersistentVolumeClaim  with its volume     get create
-Event                  never read          create
+Event                  read while stuck    list create
 Lease                  read by the elector get create update
 =====================  ==================  ============================================================
 

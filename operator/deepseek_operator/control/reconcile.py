@@ -6,6 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +26,7 @@ from deepseek_operator.control.execute import Executor, NameTakenError, TooEarly
 from deepseek_operator.control.leader import LeadershipLostError
 from deepseek_operator.control.metrics import INCIDENTS, RECONCILE_SECONDS, RECONCILES
 from deepseek_operator.control.queue import WorkQueue
+from deepseek_operator.control.troubles import FRESH_SECONDS, Troubles, starting
 from deepseek_operator.control.verify import Verifier
 from deepseek_operator.lifecycle.actions import Decision
 from deepseek_operator.lifecycle.decide import decide
@@ -65,6 +67,7 @@ class Reconciler:
         self._inventories: dict[tuple[Toleration, ...], Inventory] = {}
         self._inventories_version = -1
         self._told: dict[Key, float] = {}
+        self._troubles = Troubles(client)
 
     async def work(self) -> None:
         """Take keys from the queue for ever."""
@@ -107,30 +110,35 @@ class Reconciler:
         """Bring one deployment a step further; repeating it in a settled cluster writes nothing."""
         deployment = self._cache.deployment(key)
         if deployment is None or deployment.deleting:
+            self._told.pop(key, None)
             return
         taken = await self._still_taken(deployment)
+        troubles = await self._troubles.explain(self._cache.snapshot(deployment))
         try:
-            decision = await self._step(deployment, taken)
+            decision = await self._step(deployment, taken, troubles)
         except NameTakenError as error:
             current = self._cache.deployment(key) or deployment
-            decision = self._decide(current, error.key)
+            decision = self._decide(current, error.key, troubles)
             await self._publish(current, decision)
             taken = error.key
-        if taken:
-            self._queue.add_after(key, TAKEN_RETRY_SECONDS)
-        elif decision.requeue_seconds is not None:
-            self._queue.add_after(key, decision.requeue_seconds)
+        waits = [decision.requeue_seconds] if decision.requeue_seconds is not None else []
+        waits += [TAKEN_RETRY_SECONDS] if taken else []
+        waits += [FRESH_SECONDS] if starting(decision.status) else []
+        if waits:
+            self._queue.add_after(key, min(waits))
 
-    async def _step(self, deployment: DeploymentRecord, taken: ChildKey | None) -> Decision:
-        decision = self._decide(deployment, taken)
+    async def _step(
+        self, deployment: DeploymentRecord, taken: ChildKey | None, troubles: Mapping[str, str]
+    ) -> Decision:
+        decision = self._decide(deployment, taken, troubles)
         current = await self._publish(deployment, decision)
         if taken is None:
             for action in decision.actions:
                 await self._executor.run(current, action)
         return decision
 
-    def _decide(self, deployment: DeploymentRecord, taken: ChildKey | None) -> Decision:
-        snapshot = self._cache.snapshot(deployment, name_taken=taken)
+    def _decide(self, deployment: DeploymentRecord, taken: ChildKey | None, troubles: Mapping[str, str]) -> Decision:
+        snapshot = replace(self._cache.snapshot(deployment, name_taken=taken), troubles=troubles)
         around = Surroundings(
             catalog=self._catalog,
             config=self._config,

@@ -52,6 +52,8 @@ class Observed:
     stateful_set: StatefulSetRecord | None
     pods: tuple[PodRecord, ...]
     dead_nodes: Collection[str] = frozenset()
+    trouble: str = ""
+    """Why pods or containers do not come, where an event tells."""
 
     @property
     def stopped(self) -> bool:
@@ -194,6 +196,8 @@ def _advance_running(entry: GroupEntry, observed: Observed, *, limits: Limits, n
     if older:
         return _staged(entry, "Draining", f"waiting for {older} pods of an earlier incarnation", now=now)
     stage, message = stage_of(pods, size=size)
+    if observed.trouble and stage != "Serving":
+        message = f"{message}; {observed.trouble}"
     if known := limits.operations.diagnose(message):
         message = f"{message}; {known.remedy}"
     serving = stage == "Serving"

@@ -47,11 +47,10 @@ class Judge:
 
     def observed(self, index: int) -> Observed:
         """What is seen of a group."""
-        return Observed(
-            stateful_set=self.snapshot.stateful_sets.get(index),
-            pods=self.snapshot.pods.get(index, ()),
-            dead_nodes=self.dead_nodes,
-        )
+        owner, pods = self.snapshot.stateful_sets.get(index), self.snapshot.pods.get(index, ())
+        uids = [*([owner.uid] if owner else []), *(pod.uid for pod in pods)]
+        told = (self.snapshot.troubles[uid] for uid in uids if uid in self.snapshot.troubles)
+        return Observed(stateful_set=owner, pods=pods, dead_nodes=self.dead_nodes, trouble=next(told, ""))
 
     def advance(self, entry: GroupEntry, *, target: StartWith | None, suspended: bool) -> GroupEntry:
         """The entry after what is seen."""

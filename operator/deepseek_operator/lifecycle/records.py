@@ -153,5 +153,7 @@ class Snapshot:
     """By revision hash."""
     nodes: Mapping[str, NodeRecord] = field(default_factory=dict)
     """Nodes of the pods; one that is missing is gone."""
+    troubles: Mapping[str, str] = field(default_factory=dict)
+    """Why a StatefulSet or pod makes no progress, by UID."""
     name_taken: ChildKey | None = None
     """A foreign object that holds a name we need."""
