@@ -15,6 +15,7 @@ from e2e.cluster import nodes as fake_nodes
 from e2e.cluster.components import FAKE_NODE
 from e2e.cluster.handle import Cluster
 from e2e.demo import operator, screen
+from e2e.demo.launch import executed
 from e2e.demo.screen import DemoError
 from e2e.demo.state import State
 
@@ -119,17 +120,11 @@ def plan(stage: Stage, manifest: str) -> bool:
     return ended.returncode == 3
 
 
-def show_launch(stage: Stage, manifest: str) -> None:
-    """Show what the first two ranks execute."""
-    arguments = ["plan", "-f", shown(MANIFESTS / manifest), "--config", str(operator.config_file()), "-o", "json"]
-    answer = subprocess.run(
-        [operator.PROGRAM, *arguments],
-        cwd=ROOT, env=_environment(stage), stdout=subprocess.PIPE, text=True, check=True, timeout=60,
-    )  # fmt: skip
-    plan = json.loads(answer.stdout)
-    for rank, role in enumerate(("leader", "worker")):
-        screen.heading(f"What rank {rank} executes ({role})")
-        screen.launch_command(plan[role]["command"])
+def show_launch(stage: Stage, namespace: str) -> None:
+    """Show what the first two ranks execute, by their pods."""
+    for pod, role in zip(pods(stage, namespace), ("leader", "worker"), strict=False):
+        screen.heading(f"What {pod['metadata']['name']} executes ({role})")
+        screen.launch_command(executed(pod))
 
 
 def apply(stage: Stage, manifest: str, *, namespace: str) -> None:

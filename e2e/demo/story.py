@@ -61,7 +61,7 @@ def _chapter_nvidia(stage: Stage) -> Stage:
     serve(stage, "deepseek-fp8.yaml", namespace=NAMESPACES[0])
     screen.heading("What the operator made of ten lines of YAML")
     kubectl(stage.cluster, "get", OBJECTS, f"--namespace={NAMESPACES[0]}")
-    show_launch(stage, "deepseek-fp8.yaml")
+    show_launch(stage, NAMESPACES[0])
     return stage
 
 
