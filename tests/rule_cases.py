@@ -174,4 +174,16 @@ CASES: tuple[Case, ...] = (
         bad={"rollout": {"maxUnavailable": 0, "maxSurge": 0}},
         good={"rollout": {"maxUnavailable": 0, "maxSurge": 1}},
     ),
+    Case(
+        reason="QueueWithoutGang",
+        field="spec.scheduling.queue",
+        bad={"scheduling": {"queue": "q", "gang": "coscheduling"}},
+        good={"scheduling": {"queue": "q", "gang": "volcano"}},
+    ),
+    Case(
+        reason="QueueMissing",
+        field="spec.scheduling.queue",
+        bad={"scheduling": {"gang": "kueue"}},
+        good={"scheduling": {"gang": "kueue", "queue": "q"}},
+    ),
 )

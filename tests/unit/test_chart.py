@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from itertools import product
 from typing import Any
 
 import pytest
@@ -37,7 +38,9 @@ def rights_in_code() -> dict[tuple[str, str], set[str]]:
         for subresource in subresources:
             part, _, allowed = subresource.partition(": ")
             rights[found.group, f"{found.plural}/{part}"] = set(allowed.split())
-    return rights
+    told = re.search(r"``POD_GROUPS``\) are [\w ]+: ([\w ]+)\.", kinds.__doc__)
+    assert told is not None
+    return rights | {(kind.group, kind.plural): set(told[1].split()) for kind in kinds.POD_GROUPS.values()}
 
 
 def installed(kind: str, name: str = "deepseek-operator") -> dict[str, Any]:
@@ -82,15 +85,14 @@ def test_one_version_is_everywhere() -> None:
 def granted(role: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
     rights: dict[tuple[str, str], set[str]] = {}
     for rule in role["rules"]:
-        for resource in rule["resources"]:
-            (group,) = rule["apiGroups"]
+        for group, resource in product(rule["apiGroups"], rule["resources"]):
             rights.setdefault((group, resource), set()).update(rule["verbs"])
     return rights
 
 
 def test_the_operator_may_do_what_its_table_of_kinds_says_and_nothing_else() -> None:
     leader = installed("Role", "deepseek-operator-leader")
-    assert len(rights_in_code()) == len(kinds.ALL) + 2  # status and finalizers of the deployment
+    assert len(rights_in_code()) == len(kinds.ALL) + 2 + len(kinds.POD_GROUPS)  # status, finalizers
     assert granted(installed("ClusterRole")) | granted(leader) == rights_in_code()
     assert granted(leader).keys() == {("coordination.k8s.io", "leases")}
     named = [rule for rule in leader["rules"] if rule["verbs"] != ["create"]]

@@ -29,6 +29,10 @@
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get, create]
+# Of the gang scheduler that spec.scheduling.gang names, where one is installed.
+- apiGroups: [scheduling.x-k8s.io, scheduling.run.ai, scheduling.k8s.io]
+  resources: [podgroups]
+  verbs: [get, create, patch, delete]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [list, create]

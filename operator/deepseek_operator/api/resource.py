@@ -32,6 +32,7 @@ KVCachePrecision = Literal["auto", "bf16", "fp8"]
 EngineName = Literal["sglang"]
 Vendor = Literal["nvidia", "amd", "ascend"]
 FabricMode = Literal["pod", "host"]
+Gang = Literal["none", "kubernetes", "volcano", "coscheduling", "kueue", "kai"]
 
 
 class Context(Model):
@@ -204,6 +205,12 @@ class Scheduling(Model):
     """PriorityClass of the pods."""
     scheduler_name: ObjectName | None = None
     """Scheduler of the pods."""
+    gang: Gang = "none"
+    """Gang scheduler that places the pods of a group together. kubernetes: the cluster's own (feature gate
+    GenericWorkload); coscheduling: the plugin of scheduler-plugins. It must be installed. Default: none; half-placed
+    groups then let their nodes go (`holdTimeoutSeconds`)."""
+    queue: ObjectName | None = None
+    """Queue of Volcano, Kueue or KAI."""
     hold_timeout_seconds: Annotated[int, Field(ge=30, le=86_400)] = 600
     """A group of which only some pods found a node lets them go after so long, so that two half groups do not keep
     each other from starting; it tries again later."""

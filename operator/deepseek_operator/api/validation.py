@@ -308,6 +308,28 @@ def _stays_in_container(mount: VolumeMount) -> bool:
     return ".." not in mount.mount_path.split("/")
 
 
+def _gang_rules() -> Iterator[Rule]:
+    path = "spec.scheduling"
+    yield Rule(
+        path=path,
+        field="queue",
+        cel="!has(self.queue) || (has(self.gang) && self.gang in ['volcano', 'kueue', 'kai'])",
+        holds=lambda scheduling: scheduling.queue is None or scheduling.gang in {"volcano", "kueue", "kai"},
+        reason="QueueWithoutGang",
+        cel_reason="FieldValueForbidden",
+        message="queue is only read with gang volcano, kueue or kai; set gang, or remove queue",
+    )
+    yield Rule(
+        path=path,
+        field="queue",
+        cel="!has(self.gang) || self.gang != 'kueue' || has(self.queue)",
+        holds=lambda scheduling: scheduling.gang != "kueue" or scheduling.queue is not None,
+        reason="QueueMissing",
+        cel_reason="FieldValueRequired",
+        message="queue is missing: Kueue admits by LocalQueue; set queue to one of the namespace",
+    )
+
+
 def _rollout_rules() -> Iterator[Rule]:
     yield Rule(
         path="spec.rollout",
@@ -327,6 +349,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *_toleration_rules(),
     *_volume_rules(),
     *_rollout_rules(),
+    *_gang_rules(),
 )
 
 

@@ -27,6 +27,8 @@ from deepseek_operator.lifecycle.actions import (
     Apply,
     CreateOnce,
     Delete,
+    DropPodGroup,
+    EnsurePodGroup,
     Event,
     ForceDeletePod,
     StartGroup,
@@ -46,6 +48,10 @@ class NameTakenError(Exception):
     def __init__(self, key: ChildKey) -> None:
         self.key = key
         super().__init__(f"{key[0]} {key[1]} exists and is not ours")
+
+
+class GangMissingError(Exception):
+    """The gang scheduler that the user chose is not there; the message says what would help."""
 
 
 class TooEarlyError(Exception):
@@ -96,6 +102,10 @@ class Executor:
                 action.why,
             )
             await self._apply(deployment, action.manifest, action.uid)
+        elif isinstance(action, EnsurePodGroup):
+            await self._ensure_pod_group(deployment, action.manifest)
+        elif isinstance(action, DropPodGroup):
+            await self._drop_pod_group(deployment, action)
         elif isinstance(action, StartGroup):
             await self._start(deployment, action)
         elif isinstance(action, StopGroup):
@@ -198,8 +208,7 @@ class Executor:
         except ConflictError:
             name = manifest["metadata"]["name"]
             answer = await self._client.get(kind, deployment.namespace, name)
-            owners = answer["metadata"].get("ownerReferences", ())
-            if not any(owner["uid"] == deployment.uid for owner in owners):
+            if not _owned(answer, deployment):
                 raise NameTakenError((kind.kind, name)) from None
         self._cache.put(kind, answer)
 
@@ -232,6 +241,35 @@ class Executor:
             content_type=JSON_PATCH,
         )
 
+    async def _ensure_pod_group(self, deployment: DeploymentRecord, manifest: Mapping[str, Any]) -> None:
+        kind, name = kinds.POD_GROUPS[manifest["apiVersion"]], manifest["metadata"]["name"]
+        await self._gate("create", kind.kind)
+        try:
+            await self._client.create(kind, manifest)
+        except NotFoundError:
+            raise GangMissingError(
+                f"PodGroup {kind.api_version} is not served by this cluster: install the gang scheduler that "
+                "spec.scheduling.gang names, or set it to none"
+            ) from None
+        except ConflictError:
+            live = await self._client.get(kind, deployment.namespace, name)
+            if not _owned(live, deployment):
+                raise NameTakenError((kind.kind, name)) from None
+            if any(live.get("spec", {}).get(field) != value for field, value in manifest["spec"].items()):
+                await self._gate("apply", kind.kind)
+                metadata = {**manifest["metadata"], "uid": live["metadata"]["uid"]}
+                await self._client.apply(kind, {**manifest, "metadata": metadata})
+
+    async def _drop_pod_group(self, deployment: DeploymentRecord, action: DropPodGroup) -> None:
+        kind = kinds.POD_GROUPS[action.api_version]
+        try:
+            live = await self._client.get(kind, deployment.namespace, action.name)
+        except NotFoundError:
+            return
+        if _owned(live, deployment):
+            await self._gate("delete", kind.kind)
+            await self._client.delete(kind, deployment.namespace, action.name, uid=live["metadata"]["uid"])
+
     async def _start(self, deployment: DeploymentRecord, action: StartGroup) -> None:
         async for page in self._client.pages(kinds.POD, namespace=deployment.namespace, selector=action.pod_selector):
             for pod in page["items"]:
@@ -256,3 +294,7 @@ class Executor:
         if not self._elector.leads:
             raise LeadershipLostError("not leading: nothing is written")
         WRITES.labels(action=action, kind=kind).inc()
+
+
+def _owned(live: Mapping[str, Any], deployment: DeploymentRecord) -> bool:
+    return any(owner["uid"] == deployment.uid for owner in live["metadata"].get("ownerReferences", ()))

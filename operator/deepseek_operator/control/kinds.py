@@ -19,6 +19,9 @@ Event                  read while stuck    list create
 Lease                  read by the elector get create update
 =====================  ==================  ============================================================
 
+PodGroups of three API groups (``POD_GROUPS``) are read when they exist already: get create patch delete. They need not
+be served; a gang scheduler brings them.
+
 No finalizer is ever set; the right to is what the admission plugin OwnerReferencesPermissionEnforcement (OpenShift)
 asks of those who write ``blockOwnerDeletion``. Children are watched by label, so that the streams carry only our own.
 Secrets are never read: whoever may create a deployment must not reach other people's Secrets through the operator.
@@ -109,5 +112,14 @@ ALL: Final = (
     DEPLOYMENT, STATEFUL_SET, POD, NODE, SERVICE, NETWORK_POLICY, BUDGET, REVISION, SECRET, VOLUME, CLAIM,
     STORAGE_CLASS, EVENT, LEASE,
 )  # fmt: skip
+POD_GROUPS: Final = {
+    f"{group}/{version}": Kind(kind="PodGroup", group=group, version=version, plural="podgroups")
+    for group, version in (
+        ("scheduling.x-k8s.io", "v1alpha1"),
+        ("scheduling.run.ai", "v2alpha2"),
+        ("scheduling.k8s.io", "v1beta1"),
+    )
+}
+"""Group objects of gang schedulers, by apiVersion."""
 BY_KIND: Final = {kind.kind: kind for kind in ALL}
 WATCHED: Final = tuple(kind for kind in ALL if kind.watched)

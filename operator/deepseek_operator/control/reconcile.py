@@ -22,7 +22,7 @@ from deepseek_operator.control.client import (
     NotFoundError,
     UnreachableError,
 )
-from deepseek_operator.control.execute import Executor, NameTakenError, TooEarlyError
+from deepseek_operator.control.execute import Executor, GangMissingError, NameTakenError, TooEarlyError
 from deepseek_operator.control.leader import LeadershipLostError
 from deepseek_operator.control.metrics import INCIDENTS, RECONCILE_SECONDS, RECONCILES
 from deepseek_operator.control.queue import WorkQueue
@@ -121,6 +121,12 @@ class Reconciler:
             decision = self._decide(current, error.key, troubles)
             await self._publish(current, decision)
             taken = error.key
+        except GangMissingError as error:
+            current = self._cache.deployment(key) or deployment
+            decision = self._decide(current, taken, {**troubles, deployment.uid: str(error)})
+            await self._publish(current, decision)
+            self._queue.add_after(key, TAKEN_RETRY_SECONDS)
+            return
         waits = [decision.requeue_seconds] if decision.requeue_seconds is not None else []
         waits += [TAKEN_RETRY_SECONDS] if taken else []
         waits += [FRESH_SECONDS] if starting(decision.status) else []

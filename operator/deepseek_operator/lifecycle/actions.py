@@ -26,6 +26,21 @@ class Apply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EnsurePodGroup:
+    """Make a gang scheduler's group object so, before the pods that it speaks of exist."""
+
+    manifest: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropPodGroup:
+    """Delete a gang scheduler's group object if it is ours; gone already is fine."""
+
+    api_version: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartGroup:
     """Apply a group's StatefulSet, after a look at the API server that no pod of an older incarnation is left."""
 
@@ -61,7 +76,7 @@ class ForceDeletePod:
     uid: str
 
 
-Action = CreateOnce | Apply | StartGroup | StopGroup | Delete | ForceDeletePod
+Action = CreateOnce | Apply | EnsurePodGroup | DropPodGroup | StartGroup | StopGroup | Delete | ForceDeletePod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,8 @@ from deepseek_operator.lifecycle.actions import (
     CreateOnce,
     Decision,
     Delete,
+    DropPodGroup,
+    EnsurePodGroup,
     ForceDeletePod,
     StartGroup,
     StopGroup,
@@ -32,12 +34,15 @@ from deepseek_operator.lifecycle.status import build_status, paused_status
 from deepseek_operator.lifecycle.transitions import transitions
 from deepseek_operator.render.apply_order import group_objects, shared_objects
 from deepseek_operator.render.digest import with_desired_hash
+from deepseek_operator.render.gang import pod_group
 from deepseek_operator.render.owner import Owner, group_labels
 from deepseek_operator.render.revision import controller_revision
 from deepseek_operator.render.secret import keys_secret
 
 CREATED_ONCE_KINDS = frozenset({"PersistentVolume", "PersistentVolumeClaim"})
 """Neither watched nor mended: made before a group starts, shared, and outliving the deployment."""
+POD_GROUP = "PodGroup"
+"""Not watched either: it need not be served. Made so before each start."""
 
 
 def decide(snapshot: Snapshot, outcome: Outcome, *, now: datetime) -> Decision:
@@ -168,8 +173,14 @@ class _Work:
         yield from self._force(entry)
         if entry.intent == "Remove" and self.judge.observed(entry.index).stopped:
             name = self.snapshot.deployment.name
+            yield from self._drop_gang(entry)
             for child in group_children(self.snapshot.children, deployment=name, index=entry.index):
                 yield Delete(kind=child.kind, name=child.name, uid=child.uid)
+
+    def _drop_gang(self, entry: GroupEntry) -> Iterator[Action]:
+        content = self.outcome.content_of(entry.revision, entry.template_hash)
+        if content and (gang := pod_group(self._owner, entry.index, content)):
+            yield DropPodGroup(api_version=gang["apiVersion"], name=gang["metadata"]["name"])
 
     def _force(self, entry: GroupEntry) -> Iterator[Action]:
         for pod in self.snapshot.pods.get(entry.index, ()):
@@ -190,8 +201,10 @@ class _Work:
             avoided_nodes=entry.avoided_nodes,
             open_for_drain=entry.index in self.opened,
         )
-        yield from mend(others, self.snapshot.children)
+        gangs = [manifest for manifest in others if manifest["kind"] == POD_GROUP]
+        yield from mend((each for each in others if each not in gangs), self.snapshot.children)
         if self._starts(entry):
+            yield from (EnsurePodGroup(manifest=manifest) for manifest in gangs)
             if owner is not None and owner.immutable_hash != content.immutable_hash:
                 yield Delete(kind=owner.kind, name=owner.name, uid=owner.uid)
             elif not self.snapshot.pods.get(entry.index):

@@ -48,7 +48,7 @@ class Judge:
     def observed(self, index: int) -> Observed:
         """What is seen of a group."""
         owner, pods = self.snapshot.stateful_sets.get(index), self.snapshot.pods.get(index, ())
-        uids = [*([owner.uid] if owner else []), *(pod.uid for pod in pods)]
+        uids = [self.snapshot.deployment.uid, *([owner.uid] if owner else []), *(pod.uid for pod in pods)]
         told = (self.snapshot.troubles[uid] for uid in uids if uid in self.snapshot.troubles)
         return Observed(stateful_set=owner, pods=pods, dead_nodes=self.dead_nodes, trouble=next(told, ""))
 

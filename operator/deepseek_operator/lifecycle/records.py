@@ -154,6 +154,6 @@ class Snapshot:
     nodes: Mapping[str, NodeRecord] = field(default_factory=dict)
     """Nodes of the pods; one that is missing is gone."""
     troubles: Mapping[str, str] = field(default_factory=dict)
-    """Why a StatefulSet or pod makes no progress, by UID."""
+    """Why the deployment, a StatefulSet or a pod makes no progress, by UID."""
     name_taken: ChildKey | None = None
     """A foreign object that holds a name we need."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from deepseek_operator.render.digest import with_desired_hash
 from deepseek_operator.render.disruption import disruption_budget
+from deepseek_operator.render.gang import pod_group
 from deepseek_operator.render.networkpolicy import api_policy, group_policy
 from deepseek_operator.render.revision import RevisionContent, controller_revision, new_revision
 from deepseek_operator.render.secret import keys_secret
@@ -53,10 +54,12 @@ def group_objects(
     open_for_drain: bool = False,
 ) -> list[dict[str, Any]]:
     """What one group consists of; its StatefulSet comes last."""
+    gang = pod_group(owner, index, revision)
     return [
         headless_service(owner, index),
         group_policy(owner, index, metrics_namespace_labels=config.metrics_namespace_labels),
         disruption_budget(owner, index, open_for_drain=open_for_drain),
+        *([gang] if gang else []),
         stateful_set(
             owner=owner,
             index=index,

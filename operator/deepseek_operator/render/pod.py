@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from deepseek_operator.api.names import REVISION_LABEL
 from deepseek_operator.render import weights
 from deepseek_operator.render.container import engine_container
+from deepseek_operator.render.gang import SCHEDULERS
 from deepseek_operator.render.owner import Owner, labels
 from deepseek_operator.render.quantity import byte_quantity
 from deepseek_operator.render.security import pod_security
@@ -72,8 +73,8 @@ def _placement(spec: Spec, plan: Plan) -> dict[str, Any]:
         pod["tolerations"] = tolerations
     if spec.scheduling.priority_class_name:
         pod["priorityClassName"] = spec.scheduling.priority_class_name
-    if spec.scheduling.scheduler_name:
-        pod["schedulerName"] = spec.scheduling.scheduler_name
+    if scheduler := spec.scheduling.scheduler_name or SCHEDULERS.get(spec.scheduling.gang):
+        pod["schedulerName"] = scheduler
     return pod
 
 

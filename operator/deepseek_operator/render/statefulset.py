@@ -15,6 +15,7 @@ from deepseek_operator.api.names import (
     group_name,
     leader_address,
 )
+from deepseek_operator.render.gang import membership
 from deepseek_operator.render.owner import Owner, child, group_labels, pod_selector
 from deepseek_operator.render.revision import POD_MANAGEMENT_POLICY, RevisionContent
 
@@ -54,8 +55,15 @@ def stateful_set(
         "selector": {"matchLabels": pod_selector(owner, index)},
         "template": _template(owner, index, revision, incarnation=incarnation, leader=leader),
     }
+    joined = membership(owner, index, revision)
+    manifest["metadata"]["labels"] |= joined.set_labels
+    manifest["metadata"]["annotations"] |= joined.set_annotations
+    template = manifest["spec"]["template"]
+    template["metadata"]["labels"] |= joined.pod_labels
+    template["metadata"]["annotations"] |= joined.pod_annotations
+    template["spec"] |= joined.pod_spec
     if avoided_nodes:
-        _avoid(manifest["spec"]["template"], avoided_nodes)
+        _avoid(template, avoided_nodes)
     if revision.claim_templates:
         manifest["spec"]["volumeClaimTemplates"] = copy.deepcopy(list(revision.claim_templates))
         manifest["spec"]["persistentVolumeClaimRetentionPolicy"] = {
