@@ -19,13 +19,14 @@ from deepseek_operator.api.crd import crd
 from deepseek_operator.api.problems import InvalidInputError
 from deepseek_operator.api.validation import problems as rule_problems
 from deepseek_operator.catalog.load import load
-from deepseek_operator.engines.select import check_args, launch
+from deepseek_operator.engines.select import check_args, directories, launch
 from deepseek_operator.lifecycle.resolve import read_spec
 from deepseek_operator.plan.inventory import read_node, take_inventory
 from deepseek_operator.plan.placement import make_plan
 from deepseek_operator.plan.types import Facts, Refusal
 from deepseek_operator.render.apply_order import all_objects
 from deepseek_operator.render.owner import Owner
+from deepseek_operator.render.pod import collisions
 from deepseek_operator.render.revision import revision_hash
 
 NODES = Path(__file__).resolve().parents[2] / "e2e" / "cluster" / "nodes" / "nvidia-h100.yaml"
@@ -135,7 +136,7 @@ def outcome(text: str) -> str:
     plan = make_plan(spec, inventory, catalog, facts, namespace="default", name="x")
     if isinstance(plan, Refusal):
         return f"refused {plan.problems}"
-    if wrong := check_args(spec, plan):
+    if wrong := (*check_args(spec, plan), *collisions(spec, plan, directories=directories(plan, catalog))):
         return f"refused {wrong}"
     started = launch(plan, spec, catalog, name="x", namespace="default", cluster_domain="cluster.local")
     objects = all_objects(OWNER, spec, plan, started, config=config)
