@@ -44,9 +44,10 @@ def decide(snapshot: Snapshot, outcome: Outcome, *, now: datetime) -> Decision:
     """What status should say and what should be done, in that order."""
     target = _target(outcome)
     suspended = outcome.spec.suspend if outcome.spec else False
+    known = read_entries(snapshot, now=now)
     entries = plan_groups(
-        read_entries(snapshot, now=now),
-        desired=_desired_groups(snapshot, outcome),
+        known,
+        desired=_desired_groups(known, outcome),
         suspended=suspended,
         target=target,
         now=now,
@@ -70,11 +71,12 @@ def _target(outcome: Outcome) -> StartWith | None:
     return StartWith(revision=outcome.content.hash, template_hash=outcome.content.template_hash)
 
 
-def _desired_groups(snapshot: Snapshot, outcome: Outcome) -> int:
+def _desired_groups(known: Sequence[GroupEntry], outcome: Outcome) -> int:
     """Groups wanted. A spec that cannot be read moves nothing, not even the number."""
     if outcome.spec is not None:
         return outcome.spec.replicas
-    return len(snapshot.deployment.status.get("groups", ()))
+    # Not the number in status: groups that were adopted after status was lost count, too.
+    return sum(entry.intent != "Remove" for entry in known)
 
 
 def _advance(
