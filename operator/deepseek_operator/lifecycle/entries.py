@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from deepseek_operator.api.status import Intent, Stage
+from deepseek_operator.lifecycle.bounds import first_bytes
 
 INCIDENTS_KEPT = 3
 GROUPS_LIMIT = 44 * 1024
@@ -141,7 +142,7 @@ def _write_entry(entry: GroupEntry, detail: _Detail) -> dict[str, Any]:
         "intent": entry.intent,
         "stage": entry.stage,
         "since": entry.since,
-        "message": _cut(entry.message, detail.message_bytes),
+        "message": first_bytes(entry.message, detail.message_bytes),
         "members": [
             {"rank": member.rank, "uid": member.uid} | ({"node": member.node} if member.node and detail.places else {})
             for member in entry.members
@@ -160,15 +161,10 @@ def _write_incident(incident: Incident, detail: _Detail) -> dict[str, Any]:
     data = {
         "time": incident.time,
         "reason": incident.reason,
-        "message": _cut(incident.message, detail.message_bytes),
+        "message": first_bytes(incident.message, detail.message_bytes),
         "rank": incident.rank,
         "pod": incident.pod if detail.places else "",
         "node": incident.node if detail.places else "",
         "exitCode": incident.exit_code,
     }
     return {key: value for key, value in data.items() if value not in ("", None)}
-
-
-def _cut(text: str, limit: int) -> str:
-    """The text's first bytes, without half a letter at the end."""
-    return text.encode()[:limit].decode(errors="ignore")

@@ -74,4 +74,6 @@ def test_the_next_incident_is_told_too() -> None:
 def test_an_event_stays_within_the_servers_limit() -> None:
     long = status(("Accepted", "False", "A"))
     long["conditions"][0]["message"] = "x" * 5000
-    assert len(transitions({}, long)[0].message) == 1024
+    assert transitions({}, long)[0].message == "x" * 1024
+    long["conditions"][0]["message"] = "\u6f22" * 5000
+    assert transitions({}, long)[0].message == "\u6f22" * 341  # the server counts bytes
