@@ -88,8 +88,8 @@ STATES: dict[str, tuple[Callable[[], PureCluster], str]] = {
         fresh,
         (
             "Ready=False/Pending Available=False/NoGroupServes Reconciling=True/Progressing Stalled=False/NotStalled "
-            "Accepted=True/Accepted Planned=True/Planned WeightsReady=Unknown/NotStarted GroupsReady=False/NotAllServing "
-            "NetworkIsolated=True/PolicyApplied"
+            "Accepted=True/Accepted Planned=True/Planned WeightsReady=Unknown/NotStarted "
+            "GroupsReady=False/NotAllServing NetworkIsolated=True/PolicyApplied"
         ),
     ),
     "serving": (
@@ -104,24 +104,24 @@ STATES: dict[str, tuple[Callable[[], PureCluster], str]] = {
         half,
         (
             "Ready=False/Warming Available=True/Serving Reconciling=True/Progressing Stalled=False/NotStalled "
-            "Accepted=True/Accepted Planned=True/Planned WeightsReady=True/OnNodes GroupsReady=False/NotAllServing "
-            "NetworkIsolated=True/PolicyApplied"
+            "Accepted=True/Accepted Planned=True/Planned WeightsReady=True/OnNodes "
+            "GroupsReady=False/NotAllServing NetworkIsolated=True/PolicyApplied"
         ),
     ),
     "rolling out": (
         rolling,
         (
             "Ready=False/Draining Available=True/Serving Reconciling=True/Progressing Stalled=False/NotStalled "
-            "Accepted=True/Accepted Planned=True/Planned WeightsReady=True/OnNodes GroupsReady=False/NotAllServing "
-            "NetworkIsolated=True/PolicyApplied"
+            "Accepted=True/Accepted Planned=True/Planned WeightsReady=True/OnNodes "
+            "GroupsReady=False/NotAllServing NetworkIsolated=True/PolicyApplied"
         ),
     ),
     "suspended": (
         suspended,
         (
             "Ready=False/Suspended Available=False/NoGroupServes Reconciling=False/Settled Stalled=False/NotStalled "
-            "Accepted=True/Accepted Planned=True/Planned WeightsReady=Unknown/NotStarted GroupsReady=False/NotAllServing "
-            "NetworkIsolated=True/PolicyApplied"
+            "Accepted=True/Accepted Planned=True/Planned WeightsReady=Unknown/NotStarted "
+            "GroupsReady=False/NotAllServing NetworkIsolated=True/PolicyApplied"
         ),
     ),
     "scaled to zero": (
@@ -151,8 +151,8 @@ STATES: dict[str, tuple[Callable[[], PureCluster], str]] = {
     "unreadable": (
         invalid,
         (
-            "Ready=False/InvalidField Available=False/NoGroupServes Reconciling=False/Settled Stalled=True/InvalidField "
-            "Accepted=False/InvalidField Planned=False/InvalidField WeightsReady=Unknown/NotPlanned "
+            "Ready=False/InvalidField Available=False/NoGroupServes Reconciling=False/Settled "
+            "Stalled=True/InvalidField Accepted=False/InvalidField Planned=False/InvalidField WeightsReady=Unknown/NotPlanned "
             "GroupsReady=False/InvalidField NetworkIsolated=Unknown/NotPlanned"
         ),
     ),
