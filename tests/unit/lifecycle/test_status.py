@@ -152,8 +152,8 @@ STATES: dict[str, tuple[Callable[[], PureCluster], str]] = {
         invalid,
         (
             "Ready=False/InvalidField Available=False/NoGroupServes Reconciling=False/Settled "
-            "Stalled=True/InvalidField Accepted=False/InvalidField Planned=False/InvalidField WeightsReady=Unknown/NotPlanned "
-            "GroupsReady=False/InvalidField NetworkIsolated=Unknown/NotPlanned"
+            "Stalled=True/InvalidField Accepted=False/InvalidField Planned=False/InvalidField "
+            "WeightsReady=Unknown/NotPlanned GroupsReady=False/InvalidField NetworkIsolated=Unknown/NotPlanned"
         ),
     ),
     "refused while serving": (
