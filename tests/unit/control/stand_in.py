@@ -21,12 +21,14 @@ from kubernetes.aio import client as kubernetes_client
 
 from deepseek_operator.control.client import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, KubeClient
 from deepseek_operator.control.kinds import Kind
+from tests.unit.lifecycle.pure_cluster import owned
 
 Body = dict[str, Any]
 _PATH = re.compile(
     r"^(?P<base>/api/v1|/apis/[^/]+/[^/]+)(/namespaces/(?P<namespace>[^/]+))?"
     r"/(?P<plural>[a-z]+)(/(?P<name>[^/]+))?(/(?P<sub>status))?$"
 )
+_OWNED_METADATA = ("labels", "annotations", "ownerReferences")
 _GENERATIONLESS = frozenset({"services", "secrets", "pods", "nodes", "leases", "events", "controllerrevisions"})
 
 
@@ -239,13 +241,8 @@ class StandIn:
 
 def fields_of(value: Any) -> Body:
     """The fieldsV1 of whoever wrote all of this; identity is nobody's."""
-    return _owned({**value, "metadata": {k: v for k, v in value["metadata"].items() if k in ("labels", "annotations")}})
-
-
-def _owned(value: Any) -> Body:
-    if isinstance(value, Mapping):
-        return {f"f:{key}": _owned(member) for key, member in value.items() if key not in ("apiVersion", "kind")}
-    return {}
+    metadata = {key: value["metadata"][key] for key in _OWNED_METADATA if key in value["metadata"]}
+    return owned({**value, "metadata": metadata})
 
 
 def _prune(body: Any, earlier: Mapping[str, Any], wanted: Mapping[str, Any], others: list[Mapping[str, Any]]) -> None:
