@@ -104,14 +104,17 @@ async def test_a_dead_holder_is_followed_after_its_time_by_our_own_clock(server:
 
 
 async def test_a_holder_whose_clock_is_years_behind_is_alive_while_it_renews(
-    server: StandIn, client: KubeClient
+    server: StandIn, client: KubeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held_by(server, "slow clock", seconds=0)
+    monkeypatch.setattr(leader_module, "LEASE_SECONDS", 0.05)
     two = elector(client, "two")
-    for _ in range(20):
-        held_by(server, "slow clock", seconds=60)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    while loop.time() - started < 0.2:
+        held_by(server, "slow clock", seconds=None)
         assert not await two._try()  # noqa: SLF001 - one attempt, without waiting
-    assert server.writes == []
+    await asyncio.wait_for(two.acquire(), PATIENCE)
+    assert two.leads
 
 
 async def test_a_lease_without_a_duration_lasts_the_usual_time(server: StandIn, client: KubeClient) -> None:
@@ -168,6 +171,17 @@ async def test_a_holder_that_lost_the_lease_leaves_it_to_the_next(server: StandI
     held_by(server, "two", seconds=15)
     await one.release()
     assert lease(server)["holderIdentity"] == "two"
+
+
+async def test_whose_gate_has_closed_writes_nothing_more_not_even_a_release(
+    server: StandIn, client: KubeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leader_module, "RENEW_SECONDS", 0.05)
+    one = elector(client, "one")
+    await one.acquire()
+    await until(lambda: not one.leads)
+    await one.release()
+    assert server.writes == ["POST leases"]
 
 
 async def test_who_never_led_may_not_write_and_releases_nothing(server: StandIn, client: KubeClient) -> None:

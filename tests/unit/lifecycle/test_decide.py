@@ -112,13 +112,18 @@ def _weights() -> list[str]:
     ]
 
 
-def test_a_pod_that_appears_from_an_earlier_incarnation_holds_the_start_back() -> None:
-    cluster = PureCluster()
-    cluster.decide()
+def test_a_pod_of_the_last_incarnation_that_shows_up_late_holds_the_start_back() -> None:
+    cluster = serving()
+    late = cluster.pods[1]
+    cluster.break_rank(1, engine=CRASHED)
+    cluster.step()
     cluster.controllers()
-    stray = serving().pods[:1]
-    cluster.pods = stray
+    assert any(isinstance(action, StartGroup) for action in cluster.decide().actions)
+    cluster.pods = [late]
     assert not any(isinstance(action, StartGroup) for action in cluster.decide().actions)
+    assert cluster.group()["message"] == "waiting for 1 pods of an earlier incarnation"
+    cluster.pods = []
+    assert any(isinstance(action, StartGroup) for action in cluster.decide().actions)
 
 
 def test_a_start_names_the_stateful_set_it_was_decided_for_and_how_to_find_its_pods() -> None:
