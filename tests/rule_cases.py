@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Spec = dict[str, Any]
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the path under test
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,8 +160,8 @@ CASES: tuple[Case, ...] = (
     Case(
         reason="VolumeUnknown",
         field="spec.podTemplate.volumeMounts",
-        bad=_template(mounts=[{"name": "weigths", "mountPath": "/models"}]),
-        good=_template(mounts=[{"name": "weights", "mountPath": "/models"}]),
+        bad=_template(mounts=[{"name": "weigths", "mountPath": "/data"}]),
+        good=_template(mounts=[{"name": "weights", "mountPath": "/data"}]),
     ),
     Case(
         reason="MountPathClimbs",
@@ -185,5 +186,71 @@ CASES: tuple[Case, ...] = (
         field="spec.scheduling.queue",
         bad={"scheduling": {"gang": "kueue"}},
         good={"scheduling": {"gang": "kueue", "queue": "q"}},
+    ),
+    Case(
+        reason="MountPathNotPlain",
+        field="spec.podTemplate.volumeMounts[0].mountPath",
+        bad=_template(mounts=[{"name": "weights", "mountPath": "/a//b"}]),
+        good=_template(mounts=[{"name": "weights", "mountPath": "/a/b/"}]),
+    ),
+    Case(
+        reason="MountPathNotPlain",
+        field="spec.podTemplate.volumeMounts[0].mountPath",
+        bad=_template(mounts=[{"name": "weights", "mountPath": "/a/./b"}]),
+        good=_template(mounts=[{"name": "weights", "mountPath": "/a/.b"}]),
+    ),
+    Case(
+        reason="MountPathReserved",
+        field="spec.podTemplate.volumeMounts[0].mountPath",
+        bad=_template(mounts=[{"name": "weights", "mountPath": SHARED_MEMORY}]),
+        good=_template(mounts=[{"name": "weights", "mountPath": f"{SHARED_MEMORY}em"}]),
+    ),
+    Case(
+        reason="MountPathReserved",
+        field="spec.podTemplate.volumeMounts[0].mountPath",
+        bad=_template(mounts=[{"name": "weights", "mountPath": f"{SHARED_MEMORY}/a"}]),
+        good=_template(mounts=[{"name": "weights", "mountPath": "/dev/a"}]),
+    ),
+    Case(
+        reason="MountPathReserved",
+        field="spec.podTemplate.volumeMounts[0].mountPath",
+        bad=_template(mounts=[{"name": "weights", "mountPath": "/run/"}]),
+        good=_template(mounts=[{"name": "weights", "mountPath": "/running"}]),
+    ),
+    Case(
+        reason="MountPathReserved",
+        field="spec.podTemplate.volumeMounts[0].mountPath",
+        bad=_template(mounts=[{"name": "weights", "mountPath": "/run/deepseek/"}]),
+        good=_template(mounts=[{"name": "weights", "mountPath": "/run/deepseek-a"}]),
+    ),
+    Case(
+        reason="MountPathOfWeights",
+        field="spec.podTemplate.volumeMounts",
+        bad=_template(mounts=[{"name": "weights", "mountPath": "/models"}]),
+        good=_template(mounts=[{"name": "weights", "mountPath": "/models-old"}]),
+    ),
+    Case(
+        reason="MountPathOfWeights",
+        field="spec.podTemplate.volumeMounts",
+        bad=_template(mounts=[{"name": "weights", "mountPath": "/models/v3"}]),
+        good=_template(mounts=[{"name": "weights", "mountPath": "/data/models"}]),
+    ),
+    Case(
+        reason="MountPathOfWeights",
+        field="spec.podTemplate.volumeMounts",
+        bad={
+            "weights": {"source": "pvc://mine/v3"},
+            **_template(mounts=[{"name": "weights", "mountPath": "/models/"}]),
+        },
+        good={
+            "weights": {"source": "path:///models/v3"},
+            **_template(mounts=[{"name": "weights", "mountPath": "/models/"}]),
+        },
+    ),
+    Case(
+        reason="VolumeNameReserved",
+        field="spec.podTemplate.volumes[0].name",
+        bad=_template(mounts=[], volumes=[{"name": "deepseek-shm", "secret": "s"}]),
+        good=_template(mounts=[], volumes=[{"name": "deepseek", "secret": "s"}]),
     ),
 )

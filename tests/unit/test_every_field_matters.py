@@ -21,7 +21,7 @@ from deepseek_operator.api.problems import InvalidInputError
 from deepseek_operator.api.resource import Spec
 from deepseek_operator.api.validation import problems as rule_problems
 from deepseek_operator.catalog.load import load
-from deepseek_operator.engines.select import check_args, launch
+from deepseek_operator.engines.select import check_args, directories, launch
 from deepseek_operator.lifecycle.entries import Incident
 from deepseek_operator.lifecycle.groups import fail, given_up
 from deepseek_operator.lifecycle.nodes import next_loss
@@ -35,6 +35,7 @@ from deepseek_operator.plan.placement import make_plan
 from deepseek_operator.plan.types import Facts, Refusal
 from deepseek_operator.render.apply_order import all_objects
 from deepseek_operator.render.owner import Owner
+from deepseek_operator.render.pod import collisions
 from deepseek_operator.render.revision import revision_hash
 from tests.unit.lifecycle.observed import NOW, OTHER, entry, limits, pod, serving_entry
 
@@ -145,7 +146,7 @@ def outcome(text: str) -> str:
     plan = make_plan(spec, inventory, catalog, facts, namespace="default", name="x")
     if isinstance(plan, Refusal):
         return f"refused {plan.problems}"
-    if wrong := check_args(spec, plan):
+    if wrong := (*check_args(spec, plan), *collisions(spec, plan, directories=directories(plan, catalog))):
         return f"refused {wrong}"
     started = launch(plan, spec, catalog, name="x", namespace="default", cluster_domain="cluster.local")
     objects = all_objects(OWNER, spec, plan, started, config=config)

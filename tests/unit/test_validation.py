@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from deepseek_operator.api.resource import Spec
-from deepseek_operator.api.validation import RULES, Rule, problems
+from deepseek_operator.api.rule import Rule
+from deepseek_operator.api.validation import RULES, problems
 from tests.rule_cases import CASES, Case
 
 

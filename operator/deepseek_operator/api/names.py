@@ -47,6 +47,14 @@ LEADER_INDEX: Final = "0"
 ENGINE_CONTAINER: Final = "engine"
 FETCH_CONTAINER: Final = "fetch-weights"
 
+VOLUME_PREFIX: Final = "deepseek-"
+"""The names of all our volumes of a pod begin so; those of podTemplate must not."""
+SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - where it is mounted, not a file in it
+RUN_DIRECTORY: Final = "/run/deepseek"
+"""Lives as long as the pod: whether its engine was started before, and what the barrier agreed on."""
+WEIGHTS_DIRECTORY: Final = "/models"
+"""Where the volume of weights appears, unless the user's own volume holds them."""
+
 API_PORT: Final = 8000
 """The port of the API Service and of the engine's HTTP server, whatever the engine."""
 

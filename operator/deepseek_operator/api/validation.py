@@ -10,53 +10,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from deepseek_operator.api.names import MAX_NAME_LENGTH
 from deepseek_operator.api.problems import Problem
+from deepseek_operator.api.rule import Rule
+from deepseek_operator.api.volume_rules import volume_rules
 
 if TYPE_CHECKING:
     from deepseek_operator.api.base import Model
     from deepseek_operator.api.resource import (
         KeysSecret,
         Parallelism,
-        PodTemplate,
         Spec,
         Toleration,
-        Volume,
-        VolumeMount,
         Weights,
     )
-
-CELReason = Literal["FieldValueInvalid", "FieldValueRequired", "FieldValueForbidden", "FieldValueDuplicate"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """One rule: it sits on the schema node ``path`` (``[]``: each item) and blames ``field`` below it.
-
-    ``reason`` is the CamelCase reason of the Problem, ``cel_reason`` the API server's own, coarser one.
-    ``holds`` takes the value at ``path``: a model, or the object's name for rules on the root.
-    """
-
-    path: str
-    field: str
-    cel: str
-    holds: Callable[[Any], bool]
-    reason: str
-    message: str
-    cel_reason: CELReason = "FieldValueInvalid"
-
-    def entry(self) -> dict[str, str]:
-        """The rule as an item of ``x-kubernetes-validations``."""
-        return {
-            "rule": self.cel,
-            "message": self.message,
-            "reason": self.cel_reason,
-            **({"fieldPath": f".{self.field}"} if self.field else {}),
-        }
-
 
 LIST_KEYS: Final[Mapping[str, str]] = {
     "spec.engine.env": "name",
@@ -266,48 +235,6 @@ def _toleration_rules() -> Iterator[Rule]:
     )
 
 
-def _volume_rules() -> Iterator[Rule]:
-    def has_one_source(volume: Volume) -> bool:
-        sources = (volume.persistent_volume_claim, volume.config_map, volume.secret, volume.host_path)
-        return sum(source is not None for source in sources) == 1
-
-    def mounts_are_volumes(template: PodTemplate) -> bool:
-        names = {volume.name for volume in template.volumes}
-        return all(mount.name in names for mount in template.volume_mounts)
-
-    yield Rule(
-        path="spec.podTemplate.volumes[]",
-        field="",
-        cel="[has(self.persistentVolumeClaim), has(self.configMap), has(self.secret), has(self.hostPath)]"
-        ".filter(set, set).size() == 1",
-        holds=has_one_source,
-        reason="VolumeSourceNotOne",
-        message="a volume has exactly one source; set one of persistentVolumeClaim, configMap, secret and hostPath",
-    )
-    yield Rule(
-        path="spec.podTemplate",
-        field="volumeMounts",
-        cel="!has(self.volumeMounts) || self.volumeMounts.all(mount, "
-        "has(self.volumes) && self.volumes.exists(volume, volume.name == mount.name))",
-        holds=mounts_are_volumes,
-        reason="VolumeUnknown",
-        message="volumeMounts names a volume that podTemplate.volumes does not have; add the volume, "
-        "or correct the name",
-    )
-    yield Rule(
-        path="spec.podTemplate.volumeMounts[]",
-        field="mountPath",
-        cel="!('..' in self.mountPath.split('/'))",
-        holds=_stays_in_container,
-        reason="MountPathClimbs",
-        message="mountPath must not contain '..': the kubelet refuses it; write the directory in full",
-    )
-
-
-def _stays_in_container(mount: VolumeMount) -> bool:
-    return ".." not in mount.mount_path.split("/")
-
-
 def _gang_rules() -> Iterator[Rule]:
     path = "spec.scheduling"
     yield Rule(
@@ -347,7 +274,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *_weights_rules(),
     *_keys_rules(),
     *_toleration_rules(),
-    *_volume_rules(),
+    *volume_rules(),
     *_rollout_rules(),
     *_gang_rules(),
 )

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from deepseek_operator.catalog.load import load
 from deepseek_operator.cli.nodes import nodes_of_cluster, nodes_of_file
-from deepseek_operator.engines.select import check_args
+from deepseek_operator.engines.select import check_args, directories
 from deepseek_operator.engines.select import launch as engine_launch
 from deepseek_operator.plan.inventory import read_node, take_inventory
 from deepseek_operator.plan.placement import make_plan
 from deepseek_operator.plan.types import Facts, Plan, Refusal
+from deepseek_operator.render.pod import collisions
 
 if TYPE_CHECKING:
     from deepseek_operator.api.config import OperatorConfig
@@ -41,14 +42,15 @@ def facts(view: ClusterView, config: OperatorConfig, *, default_storage_class: b
 
 
 def plan_deployment(deployment: Deployment, view: ClusterView, facts: Facts) -> Plan | Refusal:
-    """The plan of one deployment, its engine arguments checked too."""
+    """The plan of one deployment, its engine arguments and mounts checked too."""
     catalog, spec = load(), deployment.spec
     nodes = [read_node(manifest) for manifest in view.nodes]
     inventory = take_inventory(nodes, catalog, tolerations=spec.scheduling.tolerations)
     outcome = make_plan(spec, inventory, catalog, facts, namespace=deployment.namespace, name=deployment.name)
     if isinstance(outcome, Refusal):
         return outcome
-    problems = check_args(spec, outcome)
+    taken = directories(outcome, catalog)
+    problems = (*check_args(spec, outcome), *collisions(spec, outcome, directories=taken))
     if not problems:
         return outcome
     return Refusal(

@@ -47,6 +47,7 @@ class Cache:
         self._pods: defaultdict[str, dict[str, PodRecord]] = defaultdict(dict)
         self._nodes: dict[str, Node] = {}
         self._node_records: dict[str, NodeRecord] = {}
+        self._node_uids: dict[str, str] = {}
         self._versions: dict[tuple[str, str], int] = {}
         self._owners: dict[tuple[str, str], str] = {}
         self.nodes_version = 0
@@ -82,10 +83,7 @@ class Cache:
             return set()
         owner = self._owners.pop(identity, "")
         if kind is kinds.NODE:
-            self._nodes.pop(owner, None)
-            self._node_records.pop(owner, None)
-            self.nodes_version += 1
-            return set(self._deployments)
+            return self._forget_node(owner, uid)
         if kind is kinds.DEPLOYMENT:
             key = self._keys.pop(uid, None)
             if key and self._deployments.get(key, None) and self._deployments[key].uid == uid:
@@ -148,9 +146,18 @@ class Cache:
             name_taken=name_taken,
         )
 
+    def _forget_node(self, name: str, uid: str) -> set[Key]:
+        if self._node_uids.get(name) != uid:
+            # Made anew under its name meanwhile.
+            return set()
+        del self._nodes[name], self._node_uids[name], self._node_records[name]
+        self.nodes_version += 1
+        return set(self._deployments)
+
     def _put_node(self, body: Mapping[str, Any], uid: str) -> set[Key]:
         node, record = read_node(body), project_node(body)
         self._owners[kinds.NODE.kind, uid] = node.name
+        self._node_uids[node.name] = uid
         seen_by_groups = self._node_records.get(node.name) != record
         self._node_records[node.name] = record
         if self._nodes.get(node.name) != node:
@@ -167,20 +174,21 @@ class Cache:
     def _put_owned(self, kind: kinds.Kind, body: Mapping[str, Any], identity: tuple[str, str]) -> set[Key]:
         labels = body["metadata"].get("labels", {})
         owner = labels.get(names.REVISION_OF_LABEL if kind is kinds.REVISION else names.UID_LABEL, "")
-        earlier = self._owners.get(identity)
+        earlier = self._owners.get(identity, owner)
         self._owners[identity] = owner
+        concerned = self._concerned(owner) | self._concerned(earlier)
         if kind is kinds.POD:
+            self._pods[earlier].pop(identity[1], None)
             self._pods[owner][identity[1]] = project_pod(body)
-            return self._concerned(owner)
+            return concerned
         project = {kinds.STATEFUL_SET: project_stateful_set, kinds.REVISION: project_revision}.get(kind, project_child)
         record = project(body)
-        if earlier not in (None, owner):
-            self._children[earlier or ""].pop((record.kind, record.name), None)
+        lost = self._children[earlier].pop((record.kind, record.name), None)
         if record.owner != owner:
-            # Labelled as ours, owned by somebody else: not ours.
-            return set()
+            # Labelled as ours, owned by somebody else: not ours, but it may have been until now.
+            return self._concerned(earlier) if lost else set()
         self._children[owner][record.kind, record.name] = record
-        return self._concerned(owner)
+        return concerned
 
     def _concerned(self, owner: str) -> set[Key]:
         key = self._keys.get(owner)

@@ -40,7 +40,10 @@ class NotFoundError(ApiError):
 
 
 class ConflictError(ApiError):
-    """409: it exists already, or it is not the one we saw (resourceVersion, UID, field manager)."""
+    """It exists already, or it is not the one we saw (resourceVersion, UID, field manager).
+
+    409, and 422 where a patch names another UID: a patch has no preconditions, only immutable fields.
+    """
 
 
 class UnreachableError(Exception):
@@ -187,6 +190,9 @@ def _error(status: int, data: bytes, retry_after: str | None) -> ApiError:
     if not isinstance(answer, dict):
         answer = {}
     kind = {404: NotFoundError, 409: ConflictError}.get(status, ApiError)
+    causes = (answer.get("details") or {}).get("causes") or ()
+    if status == 422 and any(cause.get("field") == "metadata.uid" for cause in causes):
+        kind = ConflictError
     wait = float(retry_after) if retry_after and retry_after.isdigit() else None
     text = answer.get("message") or data[:500].decode(errors="replace")
     return kind(status, answer.get("reason", ""), text, retry_after=wait)

@@ -190,7 +190,7 @@ class Executor:
         try:
             answer = await self._client.apply(kind, {**manifest, "metadata": {**manifest["metadata"], "uid": uid}})
         except ApiError as error:
-            if error.status != INVALID or kind is kinds.STATEFUL_SET:
+            if isinstance(error, ConflictError) or error.status != INVALID or kind is kinds.STATEFUL_SET:
                 raise
             # Somebody changed it into what no apply can mend (a nameless port beside ours): make it anew.
             logger.warning(

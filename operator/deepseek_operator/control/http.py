@@ -13,15 +13,15 @@ Check = Callable[[], str | None]
 """None when all is well, else what is wrong."""
 
 
-async def serve(*, port: int, healthy: Check, ready: Check) -> web.AppRunner:
-    """Start the server; the caller cleans the runner up."""
+async def serve(*, port: int, healthy: Check, ready: Check, host: str | None = None) -> web.AppRunner:
+    """Start the server, on all addresses where no host is named; the caller cleans the runner up."""
     app = web.Application()
     app.router.add_get("/healthz", _answer(healthy))
     app.router.add_get("/readyz", _answer(ready))
     app.router.add_get("/metrics", _metrics)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, port=port).start()
+    await web.TCPSite(runner, host, port).start()
     return runner
 
 

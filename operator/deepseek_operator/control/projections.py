@@ -66,11 +66,12 @@ def project_stateful_set(body: Body) -> StatefulSetRecord:
     template_labels = spec["template"]["metadata"].get("labels", {})
     return StatefulSetRecord(
         **_child_fields(body),
-        group=int(metadata.get("labels", {}).get(names.GROUP_LABEL, -1)),
+        # From the name, which nobody can change: a spoilt label must show as drift, not as a lost group.
+        group=_number(metadata["name"].rpartition("-g")[2], default=-1),
         replicas=spec.get("replicas", 1),
         current_replicas=status.get("replicas", 0),
         observed=status.get("observedGeneration", 0) >= metadata.get("generation", 0),
-        incarnation=int(template_labels.get(names.INCARNATION_LABEL, 0)),
+        incarnation=_number(template_labels.get(names.INCARNATION_LABEL), default=0),
         revision=template_labels.get(names.REVISION_LABEL, ""),
         template_hash=annotations.get(names.TEMPLATE_HASH_ANNOTATION, ""),
         immutable_hash=annotations.get(names.IMMUTABLE_HASH_ANNOTATION, ""),
@@ -100,9 +101,9 @@ def project_pod(body: Body) -> PodRecord:
     return PodRecord(
         name=metadata["name"],
         uid=metadata["uid"],
-        group=int(labels.get(names.GROUP_LABEL, -1)),
-        rank=int(labels.get(names.POD_INDEX_LABEL, metadata["name"].rpartition("-")[2])),
-        incarnation=int(labels.get(names.INCARNATION_LABEL, 0)),
+        group=_number(labels.get(names.GROUP_LABEL), default=-1),
+        rank=_number(metadata["name"].rpartition("-")[2], default=-1),
+        incarnation=_number(labels.get(names.INCARNATION_LABEL), default=0),
         node=spec.get("nodeName", ""),
         phase=status.get("phase", "Pending"),
         phase_reason=status.get("reason", ""),
@@ -155,6 +156,11 @@ def _container(status: Body) -> ContainerRecord:
 
 def _true(condition: Body) -> Body:
     return condition if condition.get("status") == "True" else {}
+
+
+def _number(text: str | None, *, default: int) -> int:
+    """A number that others may have written; it must not stop the operator when it is none."""
+    return int(text) if text and text.isdecimal() else default
 
 
 def _pack(value: Any) -> bytes:

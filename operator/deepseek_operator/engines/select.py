@@ -21,6 +21,11 @@ def launch(plan: Plan, spec: Spec, catalog: Catalog, *, name: str, namespace: st
     return sglang.launch(plan, spec, catalog, name=name, namespace=namespace, cluster_domain=cluster_domain)
 
 
+def directories(plan: Plan, catalog: Catalog) -> tuple[str, ...]:
+    """Directories and files of the container that belong to the plan's engine and vendor: caches and drivers."""
+    return (sglang.CACHE, *(mount.container_path for mount in catalog.vendors[plan.hardware.vendor].mounts))
+
+
 def check_args(spec: Spec, plan: Plan) -> tuple[Problem, ...]:
     """What is wrong with ``spec.engine``'s args, env and features for this plan; empty when nothing is."""
     return arguments.check(spec, plan)

@@ -37,7 +37,7 @@ _HEALTH_PERIOD_SECONDS: Final = 30
 """At least as long as a health check may take: issue 6624 (SGLANG_HEALTH_CHECK_TIMEOUT is 20 s)."""
 _GRACE_SECONDS: Final = 120
 """Rank 0 drains by itself and then ends the others, which wait for it: 60 s for requests, 60 s for the end."""
-_CACHE: Final = "/root/.cache"
+CACHE: Final = "/root/.cache"
 """DeepGEMM's, Triton's and torch's compiled kernels; the images run as root."""
 
 
@@ -85,7 +85,7 @@ def launch(plan: Plan, spec: Spec, catalog: Catalog, *, name: str, namespace: st
         startup_seconds=plan.startup_seconds,
         termination_grace_seconds=_GRACE_SECONDS,
         mounts=vendor.mounts,
-        writable=(_CACHE,),
+        writable=(CACHE,),
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from deepseek_operator.lifecycle.bounds import first_bytes
+
 Truth = Literal["True", "False", "Unknown"]
 
 TYPES = (
@@ -20,6 +22,7 @@ TYPES = (
     "NetworkIsolated",
 )
 MESSAGE_LIMIT = 2048
+"""Bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +55,7 @@ def write_conditions(
                 "observedGeneration": generation,
                 "lastTransitionTime": kept or time,
                 "reason": condition.reason,
-                "message": condition.message[:MESSAGE_LIMIT],
+                "message": first_bytes(condition.message, MESSAGE_LIMIT),
             }
         )
     return written

@@ -52,9 +52,10 @@ def decide(snapshot: Snapshot, outcome: Outcome, *, now: datetime) -> Decision:
     judge = Judge(snapshot=snapshot, outcome=outcome, now=now)
     target = _target(outcome)
     suspended = outcome.spec.suspend if outcome.spec else False
+    known = judge.known()
     entries = plan_groups(
-        judge.known(),
-        desired=_desired_groups(snapshot, outcome),
+        known,
+        desired=_desired_groups(known, outcome),
         suspended=suspended,
         target=target,
         policy=judge.policy,
@@ -86,11 +87,12 @@ def _target(outcome: Outcome) -> StartWith | None:
     return StartWith(revision=outcome.content.hash, template_hash=outcome.content.template_hash)
 
 
-def _desired_groups(snapshot: Snapshot, outcome: Outcome) -> int:
+def _desired_groups(known: Sequence[GroupEntry], outcome: Outcome) -> int:
     """Groups wanted. A spec that cannot be read moves nothing, not even the number."""
     if outcome.spec is not None:
         return outcome.spec.replicas
-    return len(snapshot.deployment.status.get("groups", ()))
+    # Not the number in status: groups that were adopted after status was lost count, too.
+    return sum(entry.intent != "Remove" for entry in known)
 
 
 def _removed(snapshot: Snapshot, entry: GroupEntry) -> bool:

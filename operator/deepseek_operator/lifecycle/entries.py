@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from deepseek_operator.api.status import Intent, Stage
+from deepseek_operator.lifecycle.bounds import first_bytes
 
 INCIDENTS_KEPT = 3
-MESSAGE_LIMIT = 512
-MANY_GROUPS = 8
-"""Beyond so many groups each keeps one incident and short messages: all of status stays below 64 KiB."""
-SHORT_MESSAGE_LIMIT = 160
+GROUPS_LIMIT = 44 * 1024
+"""Bytes of all entries together: leaves the plan and the conditions their share of the 64 KiB of status."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Detail:
+    """How much of each group is told."""
+
+    incidents: int
+    message_bytes: int
+    places: bool
+    """Nodes, and pods of incidents; the pods' UIDs, by which decisions go, always stay."""
+
+
+_DETAILS: Final = (
+    _Detail(incidents=INCIDENTS_KEPT, message_bytes=512, places=True),
+    _Detail(incidents=1, message_bytes=160, places=True),
+    _Detail(incidents=1, message_bytes=64, places=True),
+    _Detail(incidents=1, message_bytes=48, places=False),
+)
+"""From most to least; the last keeps 64 failed groups of four ranks within the limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,13 +127,20 @@ def read_entry(data: Mapping[str, Any]) -> GroupEntry:
 
 
 def write_entries(entries: Sequence[GroupEntry]) -> list[dict[str, Any]]:
-    """``status.groups``."""
-    if len(entries) <= MANY_GROUPS:
-        return [_write_entry(entry, incidents=INCIDENTS_KEPT, limit=MESSAGE_LIMIT) for entry in entries]
-    return [_write_entry(entry, incidents=1, limit=SHORT_MESSAGE_LIMIT) for entry in entries]
+    """``status.groups``, in as much detail as its limit allows."""
+    written: list[dict[str, Any]] = []
+    for detail in _DETAILS:
+        written = [_write_entry(entry, detail) for entry in entries]
+        if _size(written) <= GROUPS_LIMIT:
+            break
+    return written
 
 
-def _write_entry(entry: GroupEntry, *, incidents: int, limit: int) -> dict[str, Any]:
+def _size(written: Sequence[Mapping[str, Any]]) -> int:
+    return len(json.dumps(written, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _write_entry(entry: GroupEntry, detail: _Detail) -> dict[str, Any]:
     """The entry as it is stored; empty values are left out, so that status stays small."""
     data: dict[str, Any] = {
         "index": entry.index,
@@ -124,9 +150,9 @@ def _write_entry(entry: GroupEntry, *, incidents: int, limit: int) -> dict[str, 
         "intent": entry.intent,
         "stage": entry.stage,
         "since": entry.since,
-        "message": entry.message[:limit],
+        "message": first_bytes(entry.message, detail.message_bytes),
         "members": [
-            {"rank": member.rank, "uid": member.uid, **({"node": member.node} if member.node else {})}
+            {"rank": member.rank, "uid": member.uid} | ({"node": member.node} if member.node and detail.places else {})
             for member in entry.members
         ],
         "ready": entry.ready,
@@ -135,21 +161,21 @@ def _write_entry(entry: GroupEntry, *, incidents: int, limit: int) -> dict[str, 
         "stableSince": entry.stable_since,
         "notBefore": entry.not_before,
         "avoidedNodes": list(entry.avoided_nodes),
-        "incidents": [_write_incident(incident, limit=limit) for incident in entry.incidents[:incidents]],
+        "incidents": [_write_incident(incident, detail) for incident in entry.incidents[: detail.incidents]],
     }
     return {key: value for key, value in data.items() if value not in ("", [])}
 
 
-def _write_incident(incident: Incident, *, limit: int) -> dict[str, Any]:
+def _write_incident(incident: Incident, detail: _Detail) -> dict[str, Any]:
     data = {
         "time": incident.time,
         "reason": incident.reason,
-        "message": incident.message[:limit],
+        "message": first_bytes(incident.message, detail.message_bytes),
         "rank": incident.rank,
-        "pod": incident.pod,
-        "node": incident.node,
+        "pod": incident.pod if detail.places else "",
+        "node": incident.node if detail.places else "",
         "exitCode": incident.exit_code,
         "diagnosis": incident.diagnosis,
-        "remedy": incident.remedy[:limit],
+        "remedy": first_bytes(incident.remedy, detail.message_bytes),
     }
     return {key: value for key, value in data.items() if value not in ("", None)}

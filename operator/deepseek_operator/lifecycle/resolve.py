@@ -19,13 +19,14 @@ from deepseek_operator.api.config import OperatorConfig
 from deepseek_operator.api.problems import InvalidInputError, Problem
 from deepseek_operator.api.resource import Spec, Toleration
 from deepseek_operator.catalog.types import Catalog
-from deepseek_operator.engines.select import check_args, launch
+from deepseek_operator.engines.select import check_args, directories, launch
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.records import Snapshot
 from deepseek_operator.plan.placement import make_plan
 from deepseek_operator.plan.stored import restore
 from deepseek_operator.plan.types import Facts, HardwareClass, Inventory, Plan, Refusal
 from deepseek_operator.render.owner import Owner
+from deepseek_operator.render.pod import collisions
 from deepseek_operator.render.revision import RevisionContent, new_revision, parse, revision_hash
 
 InventoryOf = Callable[[Sequence[Toleration]], Inventory]
@@ -99,7 +100,8 @@ def _plan(snapshot: Snapshot, spec: Spec, inventory: Inventory, around: Surround
     )
     if isinstance(plan, Refusal):
         return plan
-    if problems := check_args(spec, plan):
+    taken = directories(plan, around.catalog)
+    if problems := (*check_args(spec, plan), *collisions(spec, plan, directories=taken)):
         return Refusal(problems=problems, considered=plan.considered, waits_for_cluster=False)
     started = launch(
         plan,

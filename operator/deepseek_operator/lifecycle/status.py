@@ -126,15 +126,18 @@ def _conditions(
     ready = _ready(outcome, active, updated, blocked)
     settled = ready.status == "True" or ready.reason == "Suspended"
     available: Truth = "True" if serving else "False"
+    # A refused spec may have left fewer groups than it asks for, or none.
+    wanted = outcome.spec.replicas if outcome.spec else max(1, len(active))
+    complete = serving == wanted == len(active)
     return [
         _accepted(outcome),
         _planned(outcome),
         _weights_ready(outcome, active, snapshot.pods),
         Condition(
             type="GroupsReady",
-            status="True" if serving == len(active) and not blocked else "False",
-            reason="AllServing" if serving == len(active) else "NotAllServing",
-            message=f"{serving} of {len(active)} groups serve",
+            status="True" if complete and not blocked else "False",
+            reason=blocked.reason if blocked else "AllServing" if complete else "NotAllServing",
+            message=f"{serving} of {wanted} groups serve",
         ),
         Condition(
             type="Available",

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from deepseek_operator.lifecycle.actions import Event
+from deepseek_operator.lifecycle.bounds import first_bytes
+
+NOTE_LIMIT = 1024
+"""Bytes of an event's note: pkg/apis/core/validation/events.go, NoteLengthLimit."""
 
 _BAD_WHEN_FALSE = ("Accepted", "Planned")
 """Their False is a warning at once; Ready and Available are False in every start."""
@@ -51,4 +55,4 @@ def _incident_events(before: Mapping[str, Any], after: Mapping[str, Any]) -> lis
 
 
 def _event(severity: Literal["Normal", "Warning"], reason: str, message: str) -> Event:
-    return Event(type=severity, reason=reason, message=message[:1024])
+    return Event(type=severity, reason=reason, message=first_bytes(message, NOTE_LIMIT))

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final, Literal
 
+from deepseek_operator.api.names import WEIGHTS_DIRECTORY
 from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.resource import Spec
 from deepseek_operator.catalog.types import Catalog, Model
 from deepseek_operator.plan.types import Facts, WeightsPlan
 
-MOUNT_POINT: Final = "/models"
+MOUNT_POINT: Final = WEIGHTS_DIRECTORY
 """Where the volume of weights appears in the engine container."""
 _FLOATING: Final = "main"
 _HUB: Final = "hf://"

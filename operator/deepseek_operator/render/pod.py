@@ -1,14 +1,17 @@
 """The pod template of a revision: the same for all ranks of all groups, and stored with the revision.
 
 What differs between groups or their starts (group, leader's address, incarnation) is added by
-``statefulset``. Names of volumes begin with ``deepseek-``, so that they meet none of podTemplate.
+``statefulset``. Names of our volumes begin with ``deepseek-``; whatever of podTemplate meets ours is refused before
+anything is rendered (``collisions``).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from deepseek_operator.api.names import REVISION_LABEL
+from deepseek_operator.api.names import REVISION_LABEL, RUN_DIRECTORY, SHARED_MEMORY, VOLUME_PREFIX
+from deepseek_operator.api.problems import Problem
+from deepseek_operator.api.volume_rules import overlap
 from deepseek_operator.render import weights
 from deepseek_operator.render.container import engine_container
 from deepseek_operator.render.gang import SCHEDULERS
@@ -17,12 +20,11 @@ from deepseek_operator.render.quantity import byte_quantity
 from deepseek_operator.render.security import pod_security
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from deepseek_operator.api.resource import Spec, Toleration, Volume
     from deepseek_operator.engines.types import Launch
     from deepseek_operator.plan.types import Plan
-
-RUN_DIRECTORY: Final = "/run/deepseek"
-"""Lives as long as the pod: whether its engine was started before, and what the barrier agreed on."""
 
 _INJECTION_LABELS: Final = {"sidecar.istio.io/inject": "false"}
 _INJECTION_ANNOTATIONS: Final = {"sidecar.istio.io/inject": "false", "linkerd.io/inject": "disabled"}
@@ -44,6 +46,37 @@ def pod_template(*, owner: Owner, spec: Spec, plan: Plan, launch: Launch, revisi
             **_containers(owner, spec, plan, launch),
         },
     }
+
+
+def collisions(spec: Spec, plan: Plan, *, directories: Iterable[str]) -> tuple[Problem, ...]:
+    """What of podTemplate would meet a volume or mount of ours; empty when nothing does.
+
+    ``directories`` are those of the plan's engine and vendor. The rules of the API refuse most of this already;
+    here it is held against the plan, and against objects that are older than the rules.
+    """
+    ours = [SHARED_MEMORY, RUN_DIRECTORY, *directories]
+    ours += [mount["mountPath"] for mount in weights.mounts(plan.weights, read_only=True)]
+    names = [
+        Problem(
+            field=f"spec.podTemplate.volumes[{index}].name",
+            reason="VolumeNameReserved",
+            message=f"{volume.name} begins with {VOLUME_PREFIX}, like the operator's own volumes; choose another name",
+        )
+        for index, volume in enumerate(spec.pod_template.volumes)
+        if volume.name.startswith(VOLUME_PREFIX)
+    ]
+    paths = [
+        Problem(
+            field=f"spec.podTemplate.volumeMounts[{index}].mountPath",
+            reason="MountPathReserved",
+            message=f"{mount.mount_path} is, holds or lies in {path}, which the operator mounts itself on "
+            f"{plan.hardware.product}; choose a directory apart from it",
+        )
+        for index, mount in enumerate(spec.pod_template.volume_mounts)
+        for path in [next((path for path in ours if overlap(mount.mount_path, path)), None)]
+        if path is not None
+    ]
+    return (*names, *paths)
 
 
 def _identity(spec: Spec) -> dict[str, Any]:
@@ -100,13 +133,10 @@ def _toleration(toleration: Toleration) -> dict[str, Any]:
 def _containers(owner: Owner, spec: Spec, plan: Plan, launch: Launch) -> dict[str, Any]:
     own_volumes, own_mounts = _own_volumes(plan, launch)
     own_mounts += weights.mounts(plan.weights, read_only=True)
-    taken_names = {volume["name"] for volume in own_volumes} | {weights.VOLUME}
-    taken_paths = {mount["mountPath"] for mount in own_mounts}
-    user_volumes = [_volume(v) for v in spec.pod_template.volumes if v.name not in taken_names]
+    user_volumes = [_volume(volume) for volume in spec.pod_template.volumes]
     user_mounts = [
         {"name": m.name, "mountPath": m.mount_path, **({"readOnly": True} if m.read_only else {})}
         for m in spec.pod_template.volume_mounts
-        if m.mount_path not in taken_paths and m.name not in taken_names
     ]
     return {
         "initContainers": [weights.init_container(spec, plan, user_mounts=user_mounts)],
@@ -124,7 +154,7 @@ def _own_volumes(plan: Plan, launch: Launch) -> tuple[list[dict[str, Any]], list
         {"name": "deepseek-run", "emptyDir": {}},
     ]
     mounts: list[dict[str, Any]] = [
-        {"name": "deepseek-shm", "mountPath": "/dev/shm"},  # noqa: S108 - the mount itself, not a file in it
+        {"name": "deepseek-shm", "mountPath": SHARED_MEMORY},
         {"name": "deepseek-run", "mountPath": RUN_DIRECTORY},
     ]
     for number, path in enumerate(launch.writable):

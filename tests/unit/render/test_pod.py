@@ -8,7 +8,7 @@ import pytest
 from deepseek_operator.api.resource import Spec
 from deepseek_operator.engines.types import Launch
 from deepseek_operator.plan.types import Plan
-from deepseek_operator.render.pod import pod_template
+from deepseek_operator.render.pod import collisions, pod_template
 from tests.unit.render.samples import (
     ASCEND_LAUNCH,
     CLAIM_WEIGHTS,
@@ -16,6 +16,7 @@ from tests.unit.render.samples import (
     H100,
     H100_PLAN,
     LAUNCH,
+    MOUNTED_WEIGHTS,
     OWNER,
     TCP_PLAN,
     spec,
@@ -177,14 +178,44 @@ def test_a_writable_user_mount_leaves_read_only_out() -> None:
     assert {"name": "mine", "mountPath": "/mine"} in engine(spec(podTemplate=extra))["volumeMounts"]
 
 
-def test_names_and_paths_stay_unique_whatever_the_user_mounts() -> None:
-    extra = {
-        "volumes": [{"name": "deepseek-shm", "configMap": "c"}, {"name": "deepseek-weights", "configMap": "c"}],
-        "volumeMounts": [{"name": "deepseek-shm", "mountPath": "/x"}, {"name": "mine", "mountPath": SHARED_MEMORY}],
-    }
-    asked = spec(podTemplate=extra)
+def mounted(path: str, *, name: str = "mine") -> Spec:
+    extra = {"volumes": [{"name": name, "configMap": "c"}], "volumeMounts": [{"name": name, "mountPath": path}]}
+    return spec(podTemplate=extra)
+
+
+DIRECTORIES = ("/root/.cache", "/usr/local/Ascend/driver", "/etc/hccn.conf")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [SHARED_MEMORY, "/dev", "/", "/run/deepseek/x", "/models", "/models/v3", "/root", "/root/.cache/", "/etc"],
+)
+def test_a_mount_that_is_above_or_in_one_of_ours_is_refused_by_field_and_remedy(path: str) -> None:
+    (problem,) = collisions(mounted(path), H100_PLAN, directories=DIRECTORIES)
+    assert (problem.field, problem.reason) == ("spec.podTemplate.volumeMounts[0].mountPath", "MountPathReserved")
+    assert path in problem.message
+    assert "choose" in problem.message
+
+
+@pytest.mark.parametrize("path", ["/data", f"{SHARED_MEMORY}em", "/root/.cached", "/usr/local/Ascend/drivers"])
+def test_a_mount_beside_ours_is_rendered(path: str) -> None:
+    asked = mounted(path)
+    assert collisions(asked, H100_PLAN, directories=DIRECTORIES) == ()
+    assert path in [mount["mountPath"] for mount in engine(asked)["volumeMounts"]]
+
+
+def test_the_directory_of_weights_is_the_users_where_the_weights_are_theirs() -> None:
+    own = replace(H100_PLAN, weights=replace(MOUNTED_WEIGHTS, source="path:///models/v3", path="/models/v3"))
+    assert collisions(mounted("/models"), own, directories=()) == ()
+    assert collisions(mounted("/models"), replace(H100_PLAN, weights=CLAIM_WEIGHTS), directories=()) != ()
+
+
+def test_a_volume_named_like_ours_is_refused() -> None:
+    (problem,) = collisions(mounted("/data", name="deepseek-shm"), H100_PLAN, directories=())
+    assert (problem.field, problem.reason) == ("spec.podTemplate.volumes[0].name", "VolumeNameReserved")
+
+
+@pytest.mark.parametrize("launch", [LAUNCH, ASCEND_LAUNCH], ids=["nvidia", "ascend"])
+def test_all_our_volumes_carry_the_prefix_that_users_must_not(launch: Launch) -> None:
     for plan in (H100_PLAN, replace(H100_PLAN, weights=CLAIM_WEIGHTS)):
-        names = [volume["name"] for volume in pod(asked, plan)["volumes"]]
-        paths = [mount["mountPath"] for mount in engine(asked, plan)["volumeMounts"]]
-        assert len(names) == len(set(names))
-        assert len(paths) == len(set(paths))
+        assert all(volume["name"].startswith("deepseek-") for volume in pod(plan=plan, launch=launch)["volumes"])

@@ -1,0 +1,174 @@
+"""What the cache keeps of each API object."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from deepseek_operator.control.projections import (
+    MESSAGE_LIMIT,
+    project_child,
+    project_deployment,
+    project_pod,
+    project_revision,
+    project_stateful_set,
+)
+from deepseek_operator.lifecycle.records import ContainerRecord
+from tests.unit.control import bodies
+
+
+def test_a_deployment() -> None:
+    record = project_deployment(bodies.deployment(version=12, status={"replicas": 1}))
+    assert (record.name, record.namespace, record.uid, record.generation) == ("x", "default", "cr", 1)
+    assert (record.resource_version, record.deleting, record.status) == (12, False, {"replicas": 1})
+    body = bodies.deployment()
+    body["metadata"]["deletionTimestamp"] = "2026-01-01T12:00:00Z"
+    assert project_deployment(body).deleting
+
+
+def test_views_of_the_framework_become_plain_data() -> None:
+    body = bodies.deployment(status=MappingProxyType({"groups": (MappingProxyType({"index": 0}),)}))
+    assert json.dumps(project_deployment(body).status) == '{"groups": [{"index": 0}]}'
+
+
+def test_a_child_remembers_its_hash_and_what_is_ours_of_it() -> None:
+    record = project_child(bodies.service(version=4))
+    assert (record.kind, record.name, record.uid, record.owner) == ("Service", "x", "svc", "cr")
+    assert (record.resource_version, record.desired_hash) == (4, "hash")
+    assert json.loads(zlib.decompress(record.owned_fields)) == {"f:spec": {"f:ports": {}}}
+
+
+def test_only_the_controller_is_the_owner() -> None:
+    body = bodies.service()
+    body["metadata"]["ownerReferences"] = [{"uid": "a"}, {"uid": "b", "controller": True}]
+    assert project_child(body).owner == "b"
+    del body["metadata"]["ownerReferences"]
+    assert project_child(body).owner == ""
+
+
+def test_a_stateful_set() -> None:
+    record = project_stateful_set(bodies.stateful_set(group=4))
+    assert (record.group, record.replicas, record.current_replicas, record.observed) == (4, 2, 2, True)
+    assert (record.incarnation, record.revision) == (2, "r1")
+    assert (record.template_hash, record.immutable_hash) == ("t1", "i1")
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [({}, (0, False)), ({"replicas": 1, "observedGeneration": 2}, (1, False)), ({"observedGeneration": 4}, (0, True))],
+)
+def test_a_controller_that_lags_is_seen(status: dict[str, int], expected: tuple[int, bool]) -> None:
+    record = project_stateful_set(bodies.stateful_set(status=status))
+    assert (record.current_replicas, record.observed) == expected
+
+
+def test_a_revision_keeps_its_content_packed() -> None:
+    record = project_revision(bodies.revision(number=6))
+    assert (record.revision, record.number) == ("r6", 6)
+    assert json.loads(zlib.decompress(record.content)) == {"hash": "r6"}
+
+
+def test_a_serving_pod() -> None:
+    record = project_pod(bodies.pod(1, group=2, node="n"))
+    assert (record.name, record.group, record.rank, record.incarnation) == ("x-g2-1", 2, 1, 2)
+    assert (record.node, record.phase, record.ready, record.scheduled) == ("n", "Running", True, True)
+    assert (record.deleting, record.fetching, record.init_reason) == (False, False, "")
+    assert record.engine == ContainerRecord(state="running", started=True)
+
+
+def test_a_pod_without_the_index_label_has_its_rank_from_its_name() -> None:
+    body = bodies.pod(11)
+    del body["metadata"]["labels"]["apps.kubernetes.io/pod-index"]
+    assert project_pod(body).rank == 11
+
+
+def test_a_pending_pod_tells_the_schedulers_words() -> None:
+    body = bodies.pod(node="")
+    body["status"] = {
+        "phase": "Pending",
+        "conditions": [{"type": "PodScheduled", "status": "False", "message": "no nodes " * 200}],
+    }
+    record = project_pod(body)
+    assert (record.scheduled, record.ready, record.engine.state) == (False, False, "unknown")
+    assert record.waiting_message.startswith("no nodes")
+    assert len(record.waiting_message) == MESSAGE_LIMIT
+
+
+def test_a_pod_that_is_going() -> None:
+    body = bodies.pod()
+    body["metadata"]["deletionTimestamp"] = "2026-01-01T12:00:00Z"
+    body["status"] |= {"phase": "Failed", "reason": "Evicted"}
+    record = project_pod(body)
+    assert (record.deleting, record.phase, record.phase_reason) == (True, "Failed", "Evicted")
+
+
+RUNNING: dict[str, Any] = {"name": "engine", "state": {"running": {}}, "restartCount": 0, "started": True}
+ENDED = {"exitCode": 137, "reason": "OOMKilled", "message": "killed"}
+CONTAINERS: dict[str, tuple[dict[str, Any], ContainerRecord]] = {
+    "running": (RUNNING, ContainerRecord(state="running", started=True)),
+    "not started by its probe": (RUNNING | {"started": False}, ContainerRecord(state="running")),
+    "ended": (
+        RUNNING | {"state": {"terminated": ENDED}, "started": False},
+        ContainerRecord(state="terminated", reason="OOMKilled", exit_code=137, message="killed"),
+    ),
+    "restarted: the last end is the evidence": (
+        RUNNING | {"restartCount": 1, "lastState": {"terminated": ENDED}},
+        ContainerRecord(state="running", started=True, restarts=1, reason="OOMKilled", exit_code=137, message="killed"),
+    ),
+    "crash loop": (
+        RUNNING
+        | {
+            "started": False,
+            "restartCount": 4,
+            "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m"}},
+            "lastState": {"terminated": ENDED},
+        },
+        ContainerRecord(state="waiting", reason="CrashLoopBackOff", restarts=4, exit_code=137, message="back-off 5m"),
+    ),
+    "no state yet": ({"name": "engine"}, ContainerRecord()),
+}
+
+
+@pytest.mark.parametrize("case", CONTAINERS)
+def test_an_engine_that_is(case: str) -> None:
+    status, expected = CONTAINERS[case]
+    body = bodies.pod()
+    body["status"]["containerStatuses"] = [{"name": "sidecar", "state": {"terminated": ENDED}}, status]
+    assert project_pod(body).engine == expected
+
+
+def test_the_end_of_a_long_message_is_what_is_kept() -> None:
+    body = bodies.pod()
+    ended = ENDED | {"message": "log " * 500 + "the error"}
+    body["status"]["containerStatuses"] = [RUNNING | {"state": {"terminated": ended}}]
+    message = project_pod(body).engine.message
+    assert message.endswith("the error")
+    assert len(message) == MESSAGE_LIMIT
+
+
+def initialising(*statuses: dict[str, Any], phase: str = "Pending") -> dict[str, Any]:
+    body = bodies.pod()
+    body["spec"]["initContainers"] = [{"name": "fetch-weights"}]
+    body["status"] = {"phase": phase, "initContainerStatuses": list(statuses)}
+    return body
+
+
+INITS: dict[str, tuple[dict[str, Any], tuple[bool, str]]] = {
+    "nothing reported yet": (initialising(), (True, "")),
+    "fetching": (initialising({"name": "f", "state": {"running": {}}}), (True, "")),
+    "done": (initialising({"name": "f", "state": {"terminated": {"exitCode": 0}}}), (False, "")),
+    "failed once": (initialising({"name": "f", "state": {"terminated": {"exitCode": 1}}}), (True, "")),
+    "no image": (initialising({"name": "f", "state": {"waiting": {"reason": "ErrImagePull"}}}), (True, "ErrImagePull")),
+    "long past": (initialising({"name": "f", "state": {"running": {}}}, phase="Running"), (False, "")),
+}
+
+
+@pytest.mark.parametrize("case", INITS)
+def test_init_containers(case: str) -> None:
+    body, expected = INITS[case]
+    record = project_pod(body)
+    assert (record.fetching, record.init_reason) == expected

@@ -1,0 +1,320 @@
+"""One deployment, once: status before actions, nothing twice, and progress that does not flood the API server."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from deepseek_operator.api.config import OperatorConfig
+from deepseek_operator.catalog.load import load
+from deepseek_operator.control import kinds
+from deepseek_operator.control.cache import Cache, Key
+from deepseek_operator.control.client import KubeClient
+from deepseek_operator.control.execute import Executor
+from deepseek_operator.control.leader import Elector
+from deepseek_operator.control.limiter import WriteLimiter
+from deepseek_operator.control.metrics import REGISTRY
+from deepseek_operator.control.queue import WorkQueue
+from deepseek_operator.control.reconcile import Reconciler, _pressing
+from deepseek_operator.control.verify import Verifier
+from tests.unit.control import bodies
+from tests.unit.control.stand_in import StandIn
+from tests.unit.plan.nodes import h100
+
+KEY = ("default", "x")
+PUT_STATUS = "PUT deepseekdeployments/x/status"
+
+
+class World:
+    """A reconciler with everything real but the API server."""
+
+    def __init__(self, server: StandIn, client: KubeClient, elector: Elector) -> None:
+        self.server = server
+        self.cache = Cache()
+        self.queue: WorkQueue[Key] = WorkQueue()
+        self.verifier = Verifier(client, self.cache, namespaces=())
+        self.reconciler = Reconciler(
+            client=client,
+            cache=self.cache,
+            executor=Executor(client, self.cache, elector, WriteLimiter(per_second=1000, burst=1000)),
+            verifier=self.verifier,
+            queue=self.queue,
+            catalog=load(),
+            config=OperatorConfig(),
+        )
+
+    async def look(self) -> None:
+        """What the watches would bring."""
+        await self.verifier.fill()
+
+    async def reconcile(self) -> list[str]:
+        """One pass; returns its writes."""
+        self.server.requests.clear()
+        await self.reconciler.reconcile(KEY)
+        return [write for write in self.server.writes if write != "POST events"]
+
+    async def attempt(self) -> None:
+        """One pass as the workers make it."""
+        worker = asyncio.ensure_future(self.reconciler.work())
+        self.queue.add(KEY)
+        while len(self.queue) or self.queue._working:  # noqa: ASYNC110, SLF001 - the queue has no other end
+            await asyncio.sleep(0)
+        worker.cancel()
+        await asyncio.gather(worker, return_exceptions=True)
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.server.find(kinds.DEPLOYMENT, "x")["status"]
+        return found
+
+    def condition(self, kind: str) -> dict[str, Any]:
+        found: dict[str, Any] = next(c for c in self.status()["conditions"] if c["type"] == kind)
+        return found
+
+    def edit(self, **spec: Any) -> None:
+        stored = self.server.find(kinds.DEPLOYMENT, "x")
+        stored["spec"] = {**stored["spec"], **spec}
+        self.server.version += 1
+        stored["metadata"]["resourceVersion"] = str(self.server.version)
+        stored["metadata"]["generation"] += 1
+        self.cache.put(kinds.DEPLOYMENT, copy.deepcopy(stored))
+
+
+@pytest.fixture
+async def world(server: StandIn, client: KubeClient) -> AsyncIterator[World]:
+    elector = Elector(client, namespace="default", identity="one")
+    await elector.acquire()
+    for name in ("a", "b"):
+        server.add(kinds.NODE, h100(name))
+    server.add(kinds.DEPLOYMENT, bodies.deployment())
+    server.add(kinds.STORAGE_CLASS, {"metadata": {"name": "s", "annotations": _DEFAULT}})
+    world = World(server, client, elector)
+    await world.look()
+    yield world
+    for timer in world.queue._timers.values():  # noqa: SLF001 - nothing may fire after the test
+        timer.cancel()
+
+
+_DEFAULT = {"storageclass.kubernetes.io/is-default-class": "true"}
+
+
+async def test_status_is_written_before_anything_is_done(world: World) -> None:
+    writes = await world.reconcile()
+    assert writes[0] == PUT_STATUS
+    assert writes[-1] == "POST statefulsets"
+    assert writes.count(PUT_STATUS) == 1
+    assert sorted(writes[1:-1]) == [
+        "POST controllerrevisions",
+        "POST networkpolicies",
+        "POST networkpolicies",
+        "POST poddisruptionbudgets",
+        "POST secrets",
+        "POST services",
+        "POST services",
+    ]
+
+
+async def test_events_tell_of_the_plan_once(world: World) -> None:
+    await world.reconcile()
+    (event,) = world.server.asked("POST events")
+    assert (event.body["type"], event.body["reason"]) == ("Normal", "Planned")
+    await world.reconcile()
+    assert world.server.asked("POST events") == []
+
+
+async def test_repeating_it_writes_nothing_even_when_all_is_read_anew(world: World) -> None:
+    await world.reconcile()
+    await world.look()
+    assert await world.reconcile() == []
+    assert world.server.writes == []
+
+
+async def test_a_restarted_operator_writes_nothing(world: World, client: KubeClient) -> None:
+    await world.reconcile()
+    elector = Elector(client, namespace="default", identity="one")
+    await elector.acquire()
+    fresh = World(world.server, client, elector)
+    await fresh.look()
+    assert await fresh.reconcile() == []
+    assert world.server.writes == []
+
+
+async def test_a_deployment_that_is_gone_or_going_is_left_alone(world: World) -> None:
+    going = bodies.deployment(version=10_000)
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T12:00:00Z"
+    world.cache.put(kinds.DEPLOYMENT, going)
+    assert await world.reconcile() == []
+    world.cache.remove(kinds.DEPLOYMENT, going)
+    assert await world.reconcile() == []
+
+
+async def test_a_name_that_is_taken_is_told_and_looked_at_again_without_further_writes(world: World) -> None:
+    world.server.add(kinds.SERVICE, {"metadata": {"name": "x", "namespace": "default"}, "spec": {}})
+    await world.reconcile()
+    assert world.condition("Stalled")["reason"] == "NameTaken"
+    assert await world.reconcile() == []
+    world.server.drop(kinds.SERVICE, "x")
+    writes = await world.reconcile()
+    assert writes[0] == PUT_STATUS
+    assert "POST services" in writes
+    assert world.condition("Stalled")["status"] == "False"
+
+
+async def test_a_conflict_reads_the_deployment_again_and_tries_later(world: World) -> None:
+    world.server.version += 1
+    world.server.find(kinds.DEPLOYMENT, "x")["metadata"]["resourceVersion"] = str(world.server.version)
+    await world.attempt()
+    assert KEY in world.queue._timers  # noqa: SLF001 - a retry is due
+    assert (await world.reconcile())[0] == PUT_STATUS
+
+
+async def test_a_pod_that_the_cache_did_not_show_is_waited_for(world: World) -> None:
+    found = world.server.find(kinds.DEPLOYMENT, "x")["metadata"]["uid"]
+    stray = bodies.pod(0, label=found)
+    stray["metadata"]["labels"]["serving.deepseek-operator.io/deployment"] = "x"
+    world.server.add(kinds.POD, stray)
+    before = outcomes("waiting")
+    await world.attempt()
+    assert outcomes("waiting") == before + 1
+    assert not world.server.asked("POST statefulsets")
+    assert KEY in world.queue._timers  # noqa: SLF001 - a retry is due
+
+
+def outcomes(outcome: str) -> float:
+    return REGISTRY.get_sample_value("deepseek_operator_reconciles_total", {"outcome": outcome}) or 0.0
+
+
+async def test_a_server_that_asks_to_wait_is_not_asked_before(world: World) -> None:
+    world.server.fail_next("PUT", 429, "TooManyRequests", Retry_After="40")
+    await world.attempt()
+    loop = asyncio.get_running_loop()
+    assert world.queue._timers[KEY].when() - loop.time() > 35  # noqa: SLF001 - when the retry is due
+
+
+async def serving(world: World) -> None:
+    """Bring both pods up, as the StatefulSet's controller and the kubelets would."""
+    await world.reconcile()
+    uid = world.server.find(kinds.DEPLOYMENT, "x")["metadata"]["uid"]
+    world.server.find(kinds.STATEFUL_SET, "x-g0")["status"] = {"replicas": 2, "observedGeneration": 1}
+    for rank, node in enumerate("ab"):
+        body = bodies.pod(rank, node=node, label=uid)
+        body["metadata"]["labels"]["serving.deepseek-operator.io/incarnation"] = "1"
+        world.server.add(kinds.POD, body)
+    await world.look()
+
+
+def change(world: World, rank: int, **container: Any) -> None:
+    body = world.server.find(kinds.POD, f"x-g0-{rank}")
+    body["status"]["containerStatuses"][0] |= container
+    ready = container.get("started", True)
+    body["status"]["conditions"][1]["status"] = "True" if ready else "False"
+    world.server.version += 1
+    body["metadata"]["resourceVersion"] = str(world.server.version)
+    world.cache.put(kinds.POD, copy.deepcopy(body) | {"kind": "Pod"})
+
+
+async def test_progress_is_told_at_most_once_a_second_and_never_lost(world: World) -> None:
+    await serving(world)
+    for rank in range(2):
+        change(world, rank, started=False)
+    assert await world.reconcile() in ([], [PUT_STATUS])
+    change(world, 1, started=True)
+    assert await world.reconcile() == []
+    assert KEY in world.queue._timers  # noqa: SLF001 - told later
+    world.reconciler._told.clear()  # noqa: SLF001 - the second is over
+    assert await world.reconcile() == [PUT_STATUS]
+    assert world.status()["groups"][0]["stage"] == "Loading"
+
+
+async def test_serving_and_failing_are_told_at_once(world: World) -> None:
+    await serving(world)
+    assert await world.reconcile() == [PUT_STATUS]
+    assert world.condition("Ready")["status"] == "True"
+    change(world, 1, state={"terminated": {"exitCode": 1}}, started=False)
+    assert await world.reconcile() == [PUT_STATUS, "PATCH statefulsets/x-g0"]
+    assert world.status()["groups"][0]["incidents"][0]["rank"] == 1
+
+
+async def test_an_incident_is_counted_once(world: World) -> None:
+    def counted() -> float:
+        return REGISTRY.get_sample_value("deepseek_operator_incidents_total", {"reason": "EngineExited"}) or 0.0
+
+    await serving(world)
+    await world.reconcile()
+    before = counted()
+    change(world, 0, state={"terminated": {"exitCode": 1}}, started=False)
+    await world.reconcile()
+    await world.reconcile()
+    assert counted() == before + 1
+
+
+async def test_an_edit_to_something_invalid_writes_status_only(world: World) -> None:
+    await serving(world)
+    await world.reconcile()
+    world.edit(parallelism={"tensor": 12})
+    assert await world.reconcile() == [PUT_STATUS]
+    assert (world.condition("Stalled")["status"], world.condition("Available")["status"]) == ("True", "True")
+
+
+GROUP: dict[str, Any] = {
+    "index": 0,
+    "intent": "Run",
+    "incarnation": 1,
+    "revision": "r",
+    "templateHash": "t",
+    "ready": False,
+    "restarts": 0,
+    "stage": "Loading",
+}
+STATUS: dict[str, Any] = {
+    "observedGeneration": 1,
+    "groups": [GROUP],
+    "conditions": [
+        {"type": "Ready", "status": "False", "reason": "Loading"},
+        {"type": "WeightsReady", "status": "False", "reason": "FetchingWeights"},
+    ],
+}
+PRESSING = {
+    "intent": "Stop",
+    "incarnation": 2,
+    "revision": "s",
+    "templateHash": "u",
+    "ready": True,
+    "restarts": 1,
+    "index": 1,
+}
+PATIENT = {"stage": "Warming", "message": "m", "since": "s", "members": [{"rank": 0}], "formed": True}
+
+
+@pytest.mark.parametrize("field", PRESSING)
+def test_what_decisions_rest_on_is_written_at_once(field: str) -> None:
+    assert _pressing(STATUS, STATUS | {"groups": [GROUP | {field: PRESSING[field]}]})
+
+
+@pytest.mark.parametrize("field", PATIENT)
+def test_mere_progress_may_wait(field: str) -> None:
+    assert not _pressing(STATUS, STATUS | {"groups": [GROUP | {field: PATIENT[field]}]})
+
+
+CHANGES: dict[str, tuple[dict[str, Any], bool]] = {
+    "a generation was seen": ({"observedGeneration": 2}, True),
+    "a group came": ({"groups": [GROUP, GROUP | {"index": 1}]}, True),
+    "a group went": ({"groups": []}, True),
+    "a condition flipped": ({"conditions": [STATUS["conditions"][0] | {"status": "True"}]}, True),
+    "a reason changed": (
+        {"conditions": [STATUS["conditions"][0] | {"reason": "Warming"}, STATUS["conditions"][1]]},
+        False,
+    ),
+    "weights arrived": ({"conditions": [STATUS["conditions"][0], STATUS["conditions"][1] | {"status": "True"}]}, False),
+    "a count": ({"readyReplicas": 1}, False),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_pressing_when(case: str) -> None:
+    changed, expected = CHANGES[case]
+    assert _pressing(STATUS, STATUS | changed) is expected
+    assert _pressing({}, STATUS)
