@@ -162,9 +162,10 @@ def reactions(spec: Spec) -> list[Any]:
     half = (pod(0, created=begun), pod(1, scheduled=False, created=begun))
     apart = (pod(0, ready=False, engine=running), pod(1, ready=False, engine=running))
     hung = (pod(0, ready=False, ready_changed=begun), pod(1))
+    loading = (pod(0, ready=False, engine=running), pod(1, engine=replace(running, started=True)))
     dogs = [
         str(dog.due)
-        for before, pods in ((entry(), half), (entry(), apart), (serving_entry(), hung))
+        for before, pods in ((entry(), half), (entry(), apart), (entry(), loading), (serving_entry(), hung))
         for dog in watchdogs(before, pods, shape=by.shape, policy=policy, seed="")
     ]
     node = {"n": NodeRecord(name="n", not_ready_since=begun)}

@@ -35,6 +35,8 @@ REVISION_OF_LABEL: Final = f"{GROUP}/revision-of"
 DESIRED_HASH_ANNOTATION: Final = f"{GROUP}/desired-hash"
 TEMPLATE_HASH_ANNOTATION: Final = f"{GROUP}/template-hash"
 """On a group's StatefulSet: the hash of the stored pod template that it runs."""
+REVISION_COPY_ANNOTATION: Final = f"{GROUP}/revision-copy"
+"""On a group's StatefulSet: the stored revision that it runs, packed, in case the ControllerRevision is lost."""
 IMMUTABLE_HASH_ANNOTATION: Final = f"{GROUP}/immutable-hash"
 """On a group's StatefulSet: the hash of the fields that only delete-and-create can change."""
 

@@ -209,6 +209,15 @@ class Group(Model):
     """The last incidents."""
 
 
+class ForeignObject(Model):
+    """An object of somebody else that holds a name of ours."""
+
+    kind: Reason
+    """Kind."""
+    name: Word
+    """Name."""
+
+
 class Status(Model):
     """What the operator sees and does."""
 
@@ -236,5 +245,9 @@ class Status(Model):
     """The plan, with its reasons."""
     conditions: Annotated[list[Condition], Field(max_length=16)] | None = None
     """Conditions."""
+    name_taken: ForeignObject | None = None
+    """A foreign object that keeps one of ours from being made."""
+    served_revisions: Annotated[list[Hash], Field(max_length=10)] | None = None
+    """Revisions with which a group has served: their plan is not made anew."""
     groups: Annotated[list[Group], Field(max_length=128)] | None = None
     """Groups."""

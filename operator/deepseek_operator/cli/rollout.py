@@ -113,7 +113,10 @@ def _with_client(namespace: str | None, act: Callable[[KubeClient, str], Awaitab
     from deepseek_operator.control.client import ApiError, KubeClient, UnreachableError  # noqa: PLC0415
 
     async def go() -> None:
-        client = await KubeClient.connect()
+        try:
+            client = await KubeClient.connect()
+        except UnreachableError as error:
+            raise ClusterUnreachableError(str(error)) from None
         try:
             await act(client, namespace or client.namespace)
         except UnreachableError as error:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from deepseek_operator.cli.documents import read_config
-from deepseek_operator.cli.exits import failures_as_exit_codes
+from deepseek_operator.cli.exits import ClusterUnreachableError, failures_as_exit_codes
 from deepseek_operator.cli.options import ConfigFile
 
 
@@ -24,5 +24,9 @@ def run(
         settings = read_config(config)
         # Imported here: kopf and the API client would triple the start of every offline command.
         from deepseek_operator.control import process  # noqa: PLC0415
+        from deepseek_operator.control.client import UnreachableError  # noqa: PLC0415
 
-        raise typer.Exit(process.run(settings, tuple(namespace or ())))
+        try:
+            raise typer.Exit(process.run(settings, tuple(namespace or ())))
+        except UnreachableError as error:
+            raise ClusterUnreachableError(str(error)) from None

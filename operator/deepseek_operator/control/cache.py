@@ -6,6 +6,7 @@ server), so a late event never overwrites the answer to a write, and the operato
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -35,6 +36,8 @@ from deepseek_operator.plan.types import Node
 
 Key = tuple[str, str]
 """Namespace and name of a deployment."""
+BURIED_SECONDS = 900.0
+"""Longer than any answer or list may be late."""
 
 
 class Cache:
@@ -50,6 +53,8 @@ class Cache:
         self._node_uids: dict[str, str] = {}
         self._versions: dict[tuple[str, str], int] = {}
         self._owners: dict[tuple[str, str], str] = {}
+        self._gone: dict[tuple[str, str], tuple[int, float]] = {}
+        """Deleted objects with the version and time of their end: a late answer must not bring them back."""
         self.nodes_version = 0
         """Grows when a node changes in a way that planning sees."""
 
@@ -58,8 +63,9 @@ class Cache:
         metadata = body["metadata"]
         identity = (kind.kind, metadata["uid"])
         version = int(metadata["resourceVersion"])
-        if self._versions.get(identity, 0) >= version:
+        if max(self._versions.get(identity, 0), self._gone.get(identity, (0, 0.0))[0]) >= version:
             return set()
+        self._gone.pop(identity, None)
         self._versions[identity] = version
         if kind is kinds.NODE:
             return self._put_node(body, metadata["uid"])
@@ -74,11 +80,12 @@ class Cache:
     def remove(self, kind: kinds.Kind, body: Mapping[str, Any]) -> set[Key]:
         """Forget an object; returns the deployments to look at."""
         metadata = body["metadata"]
-        return self.forget(kind, metadata["uid"])
+        return self.forget(kind, metadata["uid"], version=int(metadata["resourceVersion"]))
 
-    def forget(self, kind: kinds.Kind, uid: str) -> set[Key]:
-        """Forget an object by its UID."""
+    def forget(self, kind: kinds.Kind, uid: str, *, version: int = 0) -> set[Key]:
+        """Forget an object by its UID, and all versions of it up to ``version`` or the last one known."""
         identity = (kind.kind, uid)
+        self._bury(identity, max(version, self._versions.get(identity, 0)))
         if self._versions.pop(identity, None) is None:
             return set()
         owner = self._owners.pop(identity, "")
@@ -88,14 +95,32 @@ class Cache:
             key = self._keys.pop(uid, None)
             if key and self._deployments.get(key, None) and self._deployments[key].uid == uid:
                 del self._deployments[key]
-            return set()
+            self._sweep(uid)
+            return {key} if key else set()
         if kind is kinds.POD:
             self._pods[owner].pop(uid, None)
         else:
             gone = [key for key, child in self._children[owner].items() if child.uid == uid]
             for key in gone:
                 del self._children[owner][key]
+        self._sweep(owner)
         return self._concerned(owner)
+
+    def _bury(self, identity: tuple[str, str], version: int) -> None:
+        now = time.monotonic()
+        self._gone[identity] = (version, now)
+        while self._gone:
+            oldest = next(iter(self._gone))
+            if now - self._gone[oldest][1] < BURIED_SECONDS:
+                break
+            del self._gone[oldest]
+
+    def _sweep(self, owner: str) -> None:
+        """Drop the empty books of an owner that is gone."""
+        if owner not in self._keys:
+            for books in (self._pods, self._children):
+                if not books.get(owner, True):
+                    del books[owner]
 
     def uids(self, kind: kinds.Kind) -> Iterator[tuple[str, int]]:
         """UID and resourceVersion of everything known of a kind."""
@@ -127,10 +152,17 @@ class Cache:
 
     def snapshot(self, deployment: DeploymentRecord, *, name_taken: ChildKey | None = None) -> Snapshot:
         """What one decision may read."""
-        children = dict(self._children.get(deployment.uid, {}))
+        key = (deployment.namespace, deployment.name)
+        children = {
+            name: child
+            for name, child in self._children.get(deployment.uid, {}).items()
+            if child.namespace == deployment.namespace
+        }
         pods: defaultdict[int, list[PodRecord]] = defaultdict(list)
         for pod in self._pods.get(deployment.uid, {}).values():
-            pods[pod.group].append(pod)
+            # Labels can be written by anybody: the name and the owner tell whose pod it is.
+            if (pod.namespace, pod.deployment) == key:
+                pods[pod.group].append(pod)
         return Snapshot(
             deployment=deployment,
             stateful_sets={c.group: c for c in children.values() if isinstance(c, StatefulSetRecord)},

@@ -58,12 +58,20 @@ class KubeClient:
 
     @classmethod
     async def connect(cls) -> KubeClient:
-        """A client from KUBECONFIG or ~/.kube/config, else from the pod's service account."""
+        """A client from KUBECONFIG or ~/.kube/config, else from the pod's service account.
+
+        Raises UnreachableError when there is neither.
+        """
         configuration = kubernetes_client.Configuration()
         try:
             await kubernetes_config.load_kube_config(client_configuration=configuration)
-        except kubernetes_config.ConfigException:
-            kubernetes_config.load_incluster_config(client_configuration=configuration)
+        except kubernetes_config.ConfigException as error:
+            try:
+                kubernetes_config.load_incluster_config(client_configuration=configuration)
+            except kubernetes_config.ConfigException:
+                raise UnreachableError(
+                    f"no cluster is configured: {error}; set KUBECONFIG, or run in a pod with a service account"
+                ) from None
         api = kubernetes_client.ApiClient(configuration)
         api.user_agent = f"deepseek-operator/{__version__}"
         return cls(api)

@@ -27,19 +27,22 @@ from deepseek_operator.lifecycle.actions import (
     Apply,
     CreateOnce,
     Delete,
+    DeletePod,
     DropPodGroup,
     EnsurePodGroup,
     Event,
-    ForceDeletePod,
     StartGroup,
     StopGroup,
 )
 from deepseek_operator.lifecycle.records import ChildKey, DeploymentRecord
+from deepseek_operator.render.owner import Owner, group_labels
 
 logger = logging.getLogger(__name__)
 
 COMPONENT: Final = "deepseek-operator"
 INVALID: Final = 422
+_GIVEN_BY_SERVER: Final = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
+"""Fields of a Service's spec that it keeps for life."""
 
 
 class NameTakenError(Exception):
@@ -55,7 +58,7 @@ class GangMissingError(Exception):
 
 
 class TooEarlyError(Exception):
-    """Pods of an older incarnation are still there, though the cache did not show them."""
+    """Something of the past is still there: a pod of an older incarnation, an object of a deleted namesake."""
 
 
 class Executor:
@@ -93,14 +96,9 @@ class Executor:
         if isinstance(action, CreateOnce):
             await self._create_once(action)
         elif isinstance(action, Apply):
-            logger.info(
-                "%s/%s: %s %s: %s",
-                namespace,
-                deployment.name,
-                action.manifest["kind"],
-                action.manifest["metadata"]["name"],
-                action.why,
-            )
+            done = "made" if action.uid is None else f"mended, {action.why}"
+            name = action.manifest["metadata"]["name"]
+            logger.info("%s/%s: %s %s %s", namespace, deployment.name, action.manifest["kind"], name, done)
             await self._apply(deployment, action.manifest, action.uid)
         elif isinstance(action, EnsurePodGroup):
             await self._ensure_pod_group(deployment, action.manifest)
@@ -108,17 +106,23 @@ class Executor:
             await self._drop_pod_group(deployment, action)
         elif isinstance(action, StartGroup):
             await self._start(deployment, action)
+            logger.info(
+                "%s/%s: group %d started, incarnation %d", namespace, deployment.name, action.group, action.incarnation
+            )
         elif isinstance(action, StopGroup):
             await self._stop(namespace, action)
+            logger.info("%s/%s: group %d stopped", namespace, deployment.name, action.group)
         elif isinstance(action, Delete):
             await self._gate("delete", action.kind)
             await self._client.delete(kinds.BY_KIND[action.kind], namespace, action.name, uid=action.uid)
-        elif isinstance(action, ForceDeletePod):
+        elif isinstance(action, DeletePod):
             await self._gate("delete", "Pod")
-            await self._client.delete(kinds.POD, namespace, action.name, uid=action.uid, grace_seconds=0)
+            grace = 0 if action.force else None
+            await self._client.delete(kinds.POD, namespace, action.name, uid=action.uid, grace_seconds=grace)
 
     async def record(self, deployment: DeploymentRecord, event: Event) -> None:
         """Post an Event about the deployment; a lost one is logged, never retried."""
+        logger.info("%s/%s: %s: %s", deployment.namespace, deployment.name, event.reason, event.message)
         await self._gate("create", "Event")
         now = datetime.now(UTC)
         manifest = {
@@ -180,26 +184,41 @@ class Executor:
         patch = {"metadata": version, "spec": {"claimRef": {"uid": None, "resourceVersion": None}}}
         await self._client.patch(kinds.VOLUME, None, name, patch, content_type=MERGE_PATCH)
 
-    async def _apply(self, deployment: DeploymentRecord, manifest: Mapping[str, Any], uid: str | None) -> None:
+    async def _apply(
+        self,
+        deployment: DeploymentRecord,
+        manifest: Mapping[str, Any],
+        uid: str | None,
+        *,
+        resource_version: int | None = None,
+    ) -> None:
+        """Make an object so. With ``resource_version`` only if nobody has touched it since."""
         kind = kinds.BY_KIND[manifest["kind"]]
         if uid is None:
             await self._create(deployment, kind, manifest)
             return
-        await self._adopt_fields(kind, deployment.namespace, manifest["metadata"]["name"])
+        version = await self._adopt_fields(kind, deployment.namespace, manifest["metadata"]["name"], resource_version)
+        metadata = {**manifest["metadata"], "uid": uid}
+        if resource_version is not None:
+            metadata["resourceVersion"] = version
         await self._gate("apply", kind.kind)
         try:
-            answer = await self._client.apply(kind, {**manifest, "metadata": {**manifest["metadata"], "uid": uid}})
+            answer = await self._client.apply(kind, {**manifest, "metadata": metadata})
         except ApiError as error:
-            if isinstance(error, ConflictError) or error.status != INVALID or kind is kinds.STATEFUL_SET:
+            if isinstance(error, ConflictError) or error.status != INVALID or kind is not kinds.SERVICE:
                 raise
-            # Somebody changed it into what no apply can mend (a nameless port beside ours): make it anew.
-            logger.warning(
-                "%s %s cannot be mended and is made anew: %s", kind.kind, manifest["metadata"]["name"], error
-            )
-            await self._gate("delete", kind.kind)
-            await self._client.delete(kind, deployment.namespace, manifest["metadata"]["name"], uid=uid)
-            return
+            answer = await self._replace_service(deployment.namespace, manifest, uid)
         self._cache.put(kind, answer)
+
+    async def _replace_service(self, namespace: str, manifest: Mapping[str, Any], uid: str) -> dict[str, Any]:
+        """PUT a Service that somebody changed into what no apply can mend (a nameless port beside ours)."""
+        name = manifest["metadata"]["name"]
+        live = await self._client.get(kinds.SERVICE, namespace, name)
+        kept = {field: live["spec"][field] for field in _GIVEN_BY_SERVER if field in live["spec"]}
+        metadata = {**manifest["metadata"], "uid": uid, "resourceVersion": live["metadata"]["resourceVersion"]}
+        await self._gate("replace", kinds.SERVICE.kind)
+        body = {**manifest, "metadata": metadata, "spec": {**kept, **manifest["spec"]}}
+        return await self._client.replace(kinds.SERVICE, body)
 
     async def _create(self, deployment: DeploymentRecord, kind: kinds.Kind, manifest: Mapping[str, Any]) -> None:
         await self._gate("create", kind.kind)
@@ -207,19 +226,45 @@ class Executor:
             answer = await self._client.create(kind, manifest)
         except ConflictError:
             name = manifest["metadata"]["name"]
-            answer = await self._client.get(kind, deployment.namespace, name)
-            if not _owned(answer, deployment):
-                raise NameTakenError((kind.kind, name)) from None
+            live = await self._client.get(kind, deployment.namespace, name)
+            if _owned(live, deployment):
+                # It had left our sight, by a label perhaps.
+                await self._apply(deployment, manifest, live["metadata"]["uid"])
+                return
+            if "deletionTimestamp" in live["metadata"] or _of_namesake(live, deployment):
+                raise TooEarlyError(f"{kind.kind} {name} of an earlier deployment") from None
+            raise NameTakenError((kind.kind, name)) from None
         self._cache.put(kind, answer)
 
-    async def _adopt_fields(self, kind: kinds.Kind, namespace: str, name: str) -> None:
-        """Make what we POSTed look applied, so that fields we drop later really go.
+    async def reclaim(self, deployment: DeploymentRecord, index: int) -> bool:
+        """Give a group's StatefulSet its labels back if it lost them and is ours still; whether there was one."""
+        owner = Owner(name=deployment.name, namespace=deployment.namespace, uid=deployment.uid)
+        name = names.group_name(deployment.name, index)
+        try:
+            live = await self._client.get(kinds.STATEFUL_SET, deployment.namespace, name)
+        except NotFoundError:
+            return False
+        if not _owned(live, deployment):
+            return False
+        await self._gate("apply", kinds.STATEFUL_SET.kind)
+        patch = {"metadata": {"uid": live["metadata"]["uid"], "labels": group_labels(owner, index)}}
+        answer = await self._client.patch(
+            kinds.STATEFUL_SET, deployment.namespace, name, patch, content_type=MERGE_PATCH
+        )
+        self._cache.put(kinds.STATEFUL_SET, answer)
+        return True
+
+    async def _adopt_fields(self, kind: kinds.Kind, namespace: str, name: str, expected: int | None) -> str:
+        """Make what we POSTed look applied, so that fields we drop later really go; returns the resourceVersion.
 
         A POST is recorded as operation Update; server-side apply would add a second entry of ours and never remove a
         field that the first still holds. Renaming the operation, guarded by resourceVersion, is what client-go's
         csaupgrade does for the same reason.
         """
         live = await self._client.get(kind, namespace, name)
+        version = str(live["metadata"]["resourceVersion"])
+        if expected is not None and version != str(expected):
+            raise ConflictError(409, "Conflict", f"{kind.kind} {name} has moved on since it was judged")
         entries = live["metadata"].get("managedFields", [])
         ours = [
             index
@@ -227,10 +272,9 @@ class Executor:
             if entry.get("manager") == names.FIELD_MANAGER and not entry.get("subresource")
         ]
         if len(ours) != 1 or entries[ours[0]].get("operation") != "Update":
-            return
-        version = live["metadata"]["resourceVersion"]
+            return version
         await self._gate("adopt", kind.kind)
-        await self._client.patch(
+        answer = await self._tested_patch(
             kind,
             namespace,
             name,
@@ -238,8 +282,19 @@ class Executor:
                 {"op": "test", "path": "/metadata/resourceVersion", "value": version},
                 {"op": "replace", "path": f"/metadata/managedFields/{ours[0]}/operation", "value": "Apply"},
             ],
-            content_type=JSON_PATCH,
         )
+        return str(answer["metadata"]["resourceVersion"])
+
+    async def _tested_patch(
+        self, kind: kinds.Kind, namespace: str, name: str, operations: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """A JSON patch with tests; a test that fails is a ConflictError, which the API server calls 422."""
+        try:
+            return await self._client.patch(kind, namespace, name, operations, content_type=JSON_PATCH)
+        except ApiError as error:
+            if error.status == INVALID:
+                raise ConflictError(error.status, error.reason, f"{kind.kind} {name} has moved on") from error
+            raise
 
     async def _ensure_pod_group(self, deployment: DeploymentRecord, manifest: Mapping[str, Any]) -> None:
         kind, name = kinds.POD_GROUPS[manifest["apiVersion"]], manifest["metadata"]["name"]
@@ -275,16 +330,19 @@ class Executor:
             for pod in page["items"]:
                 incarnation = pod["metadata"].get("labels", {}).get(names.INCARNATION_LABEL)
                 if incarnation != str(action.incarnation):
-                    raise TooEarlyError(pod["metadata"]["name"])
-        await self._apply(deployment, action.manifest, action.uid)
+                    raise TooEarlyError(f"pod {pod['metadata']['name']} of an earlier incarnation")
+        await self._apply(deployment, action.manifest, action.uid, resource_version=action.resource_version)
 
     async def _stop(self, namespace: str, action: StopGroup) -> None:
         await self._gate("stop", "StatefulSet")
-        patch = {"metadata": {"uid": action.uid}, "spec": {"replicas": 0}}
+        label = names.INCARNATION_LABEL.replace("/", "~1")
+        operations: list[dict[str, Any]] = [
+            {"op": "test", "path": "/metadata/uid", "value": action.uid},
+            {"op": "test", "path": f"/spec/template/metadata/labels/{label}", "value": str(action.incarnation)},
+            {"op": "replace", "path": "/spec/replicas", "value": 0},
+        ]
         try:
-            answer = await self._client.patch(
-                kinds.STATEFUL_SET, namespace, action.name, patch, content_type=MERGE_PATCH
-            )
+            answer = await self._tested_patch(kinds.STATEFUL_SET, namespace, action.name, operations)
         except NotFoundError:
             return
         self._cache.put(kinds.STATEFUL_SET, answer)
@@ -298,3 +356,9 @@ class Executor:
 
 def _owned(live: Mapping[str, Any], deployment: DeploymentRecord) -> bool:
     return any(owner["uid"] == deployment.uid for owner in live["metadata"].get("ownerReferences", ()))
+
+
+def _of_namesake(live: Mapping[str, Any], deployment: DeploymentRecord) -> bool:
+    """The object of a deleted deployment of the same name, which the garbage collector has not reached."""
+    owners = live["metadata"].get("ownerReferences", ())
+    return any(owner["kind"] == names.KIND and owner["name"] == deployment.name for owner in owners)

@@ -23,6 +23,7 @@ from deepseek_operator.control.kinds import LEASE
 from deepseek_operator.control.metrics import LEADER
 
 LEASE_NAME = "deepseek-operator"
+"""Where nothing else is said. Operators that share a namespace and serve different ones need different names."""
 LEASE_SECONDS = 15.0
 RENEW_SECONDS = 10.0
 RETRY_SECONDS = 2.0
@@ -37,10 +38,11 @@ class LeadershipLostError(Exception):
 class Elector:
     """One replica's part in the election."""
 
-    def __init__(self, client: KubeClient, *, namespace: str, identity: str) -> None:
+    def __init__(self, client: KubeClient, *, namespace: str, identity: str, name: str = LEASE_NAME) -> None:
         self._client = client
         self._namespace = namespace
         self._identity = identity
+        self._name = name
         self._renewed = float("-inf")
         self._seen: tuple[str, float] | None = None
         self._lease: dict[str, Any] | None = None
@@ -68,7 +70,7 @@ class Elector:
                 renewed = False
             if not renewed and not self.leads:
                 LEADER.set(0)
-                raise LeadershipLostError(f"Lease {self._namespace}/{LEASE_NAME} was not renewed in time")
+                raise LeadershipLostError(f"Lease {self._namespace}/{self._name} was not renewed in time")
 
     async def release(self) -> None:
         """Let another replica start at once."""
@@ -96,7 +98,7 @@ class Elector:
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
-            lease = await self._client.get(LEASE, self._namespace, LEASE_NAME)
+            lease = await self._client.get(LEASE, self._namespace, self._name)
         except NotFoundError:
             self._lease = await self._client.create(LEASE, self._fresh())
             self._renewed = started
@@ -127,7 +129,7 @@ class Elector:
         return {
             "apiVersion": LEASE.api_version,
             "kind": LEASE.kind,
-            "metadata": {"name": LEASE_NAME, "namespace": self._namespace},
+            "metadata": {"name": self._name, "namespace": self._namespace},
             "spec": {
                 "holderIdentity": self._identity,
                 "leaseDurationSeconds": int(LEASE_SECONDS),

@@ -27,7 +27,7 @@ from deepseek_operator.control import http, kinds, watch
 from deepseek_operator.control.cache import Cache, Key
 from deepseek_operator.control.client import ApiError, KubeClient, NotFoundError, UnreachableError
 from deepseek_operator.control.execute import Executor
-from deepseek_operator.control.leader import Elector
+from deepseek_operator.control.leader import LEASE_NAME, Elector
 from deepseek_operator.control.limiter import WriteLimiter
 from deepseek_operator.control.metrics import GROUPS, QUEUE_DEPTH
 from deepseek_operator.control.queue import WorkQueue
@@ -80,7 +80,7 @@ class Operator:
         kopf.on.login(registry=registry)(kopf.login_via_client)
         kopf.on.startup(registry=registry)(self._start)
         kopf.on.cleanup(registry=registry)(self._finish)
-        watch.register(registry, self._cache, self._enqueue, self._relist)
+        watch.register(registry, self._cache, self._seen, self._relist)
         settings = kopf.OperatorSettings()
         watch.configure(settings)
         await kopf.operator(
@@ -94,7 +94,8 @@ class Operator:
 
     async def _start(self, **_: Any) -> None:
         identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{random.randrange(16**8):08x}"  # noqa: S311
-        self._elector = Elector(self._client, namespace=_own_namespace(), identity=identity)
+        lease = os.environ.get("LEASE_NAME", LEASE_NAME)
+        self._elector = Elector(self._client, namespace=_own_namespace(), name=lease, identity=identity)
         self._verifier = Verifier(self._client, self._cache, namespaces=self._namespaces)
         port = int(os.environ.get("HTTP_PORT", HTTP_PORT))
         self._http = await http.serve(port=port, healthy=self._unhealthy, ready=self._unready)
@@ -214,6 +215,12 @@ class Operator:
     def _enqueue(self, keys: set[Key]) -> None:
         for key in keys:
             self._queue.add(key)
+
+    def _seen(self, kind: kinds.Kind, keys: set[Key]) -> None:
+        """What a watch brought; a rank that failed must not wait behind what a node has woken."""
+        add = self._queue.add_urgent if kind in (kinds.POD, kinds.STATEFUL_SET) else self._queue.add
+        for key in keys:
+            add(key)
 
     def _relist(self, kind: kinds.Kind) -> None:
         self._relists.add(kind)

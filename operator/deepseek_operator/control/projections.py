@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from deepseek_operator.api import names
+from deepseek_operator.lifecycle.evidence import masked
 from deepseek_operator.lifecycle.records import (
     ChildRecord,
     ContainerRecord,
@@ -20,6 +22,7 @@ from deepseek_operator.lifecycle.records import (
 from deepseek_operator.render.digest import owned_fields
 
 MESSAGE_LIMIT = 400
+_POD_NAME: Final = re.compile(r"((.+)-g([0-9]{1,4}))-([0-9]{1,4})")
 OUT_OF_SERVICE: Final = "node.kubernetes.io/out-of-service"
 _STATES: Final[tuple[Literal["waiting", "running", "terminated"], ...]] = ("waiting", "running", "terminated")
 Body = Mapping[str, Any]
@@ -84,7 +87,7 @@ def project_revision(body: Body) -> RevisionRecord:
         **_child_fields(body),
         revision=body["metadata"].get("labels", {}).get(names.REVISION_LABEL, ""),
         number=body.get("revision", 0),
-        content=_pack(body.get("data", {})),
+        content=pack(body.get("data", {})),
     )
 
 
@@ -98,11 +101,14 @@ def project_pod(body: Body) -> PodRecord:
     unfinished = [c for c in inits if not (c.state == "terminated" and c.exit_code == 0)]
     engine = next((c for c in status.get("containerStatuses", ()) if c["name"] == names.ENGINE_CONTAINER), None)
     has_inits = bool(spec.get("initContainers"))
+    deployment, group, rank = _place(metadata)
     return PodRecord(
         name=metadata["name"],
+        namespace=metadata["namespace"],
+        deployment=deployment,
         uid=metadata["uid"],
-        group=_number(labels.get(names.GROUP_LABEL), default=-1),
-        rank=_number(metadata["name"].rpartition("-")[2], default=-1),
+        group=group,
+        rank=rank,
         incarnation=_number(labels.get(names.INCARNATION_LABEL), default=0),
         node=spec.get("nodeName", ""),
         phase=status.get("phase", "Pending"),
@@ -122,17 +128,31 @@ def project_pod(body: Body) -> PodRecord:
     )
 
 
+def _place(metadata: Body) -> tuple[str, int, int]:
+    """Deployment, group and rank of a pod ``x-g0-1``.
+
+    Its controller is the StatefulSet ``x-g0``, or nobody: one that was orphaned is still a rank of the group. A copy
+    that somebody made with our labels has another name.
+    """
+    found = _POD_NAME.fullmatch(metadata["name"])
+    owner = next((each for each in metadata.get("ownerReferences", ()) if each.get("controller")), None)
+    if found is None or (owner and (owner["kind"], owner["name"]) != ("StatefulSet", found[1])):
+        return "", -1, -1
+    return found[2], int(found[3]), int(found[4])
+
+
 def _child_fields(body: Body) -> dict[str, Any]:
     metadata = body["metadata"]
     owners = metadata.get("ownerReferences", ())
     return {
         "kind": body["kind"],
         "name": metadata["name"],
+        "namespace": metadata["namespace"],
         "uid": metadata["uid"],
         "owner": next((owner["uid"] for owner in owners if owner.get("controller")), ""),
         "resource_version": int(metadata["resourceVersion"]),
         "desired_hash": metadata.get("annotations", {}).get(names.DESIRED_HASH_ANNOTATION, ""),
-        "owned_fields": _pack(owned_fields(_plain(metadata.get("managedFields", ())))),
+        "owned_fields": pack(owned_fields(_plain(metadata.get("managedFields", ())))),
     }
 
 
@@ -149,7 +169,8 @@ def _container(status: Body) -> ContainerRecord:
         started=bool(status.get("started")),
         restarts=status.get("restartCount", 0),
         exit_code=ended.get("exitCode"),
-        message=(detail.get("message") or ended.get("message", ""))[-MESSAGE_LIMIT:],
+        # Masked before it is cut: half a key is still a key.
+        message=masked(detail.get("message") or ended.get("message", ""))[-MESSAGE_LIMIT:],
         since=ended.get("finishedAt") or detail.get("startedAt") or "",
     )
 
@@ -163,7 +184,8 @@ def _number(text: str | None, *, default: int) -> int:
     return int(text) if text and text.isdecimal() else default
 
 
-def _pack(value: Any) -> bytes:
+def pack(value: Any) -> bytes:
+    """Compressed JSON, as the cache keeps large parts of objects."""
     return zlib.compress(json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain).encode(), 1)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -10,11 +12,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from deepseek_operator.api import names
 from deepseek_operator.api.config import OperatorConfig
 from deepseek_operator.api.resource import Toleration
 from deepseek_operator.catalog.types import Catalog
 from deepseek_operator.control import kinds
 from deepseek_operator.control.cache import Cache, Key
+from deepseek_operator.control.carry import carry_out
 from deepseek_operator.control.client import (
     ApiError,
     ConflictError,
@@ -22,18 +26,20 @@ from deepseek_operator.control.client import (
     NotFoundError,
     UnreachableError,
 )
-from deepseek_operator.control.execute import Executor, GangMissingError, NameTakenError, TooEarlyError
+from deepseek_operator.control.execute import Executor, TooEarlyError
 from deepseek_operator.control.leader import LeadershipLostError
 from deepseek_operator.control.metrics import INCIDENTS, RECONCILE_SECONDS, RECONCILES
+from deepseek_operator.control.projections import pack
 from deepseek_operator.control.queue import WorkQueue
 from deepseek_operator.control.troubles import FRESH_SECONDS, Troubles, starting
 from deepseek_operator.control.verify import Verifier
 from deepseek_operator.lifecycle.actions import Decision
 from deepseek_operator.lifecycle.decide import decide
-from deepseek_operator.lifecycle.records import ChildKey, DeploymentRecord
+from deepseek_operator.lifecycle.records import ChildKey, DeploymentRecord, Snapshot
 from deepseek_operator.lifecycle.resolve import Surroundings, resolve
 from deepseek_operator.plan.inventory import take_inventory
 from deepseek_operator.plan.types import Facts, Inventory
+from deepseek_operator.render.revision import unpack
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +73,10 @@ class Reconciler:
         self._inventories: dict[tuple[Toleration, ...], Inventory] = {}
         self._inventories_version = -1
         self._told: dict[Key, float] = {}
+        self._unable: dict[Key, str] = {}
+        self._copies: dict[str, bytes] = {}
         self._troubles = Troubles(client)
+        self._asking: set[asyncio.Task[None]] = set()
 
     async def work(self) -> None:
         """Take keys from the queue for ever."""
@@ -91,10 +100,12 @@ class Reconciler:
             self._queue.failed(key)
         except TooEarlyError as error:
             outcome = "waiting"
-            logger.info("%s/%s waits for pod %s to end", *key, error)
+            logger.info("%s/%s waits for the end of %s", *key, error)
             self._queue.add_after(key, EARLY_RETRY_SECONDS)
         except LeadershipLostError:
             outcome = "not leading"
+            # The gate may open again: what was to be done must not wait for the next event.
+            self._queue.failed(key)
         except (ApiError, UnreachableError) as error:
             outcome = "error"
             wait = self._queue.failed(key, at_least=getattr(error, "retry_after", None) or 0.0)
@@ -110,41 +121,78 @@ class Reconciler:
         """Bring one deployment a step further; repeating it in a settled cluster writes nothing."""
         deployment = self._cache.deployment(key)
         if deployment is None or deployment.deleting:
-            self._told.pop(key, None)
+            self._forget(key)
             return
+        await self._look_twice(deployment)
         taken = await self._still_taken(deployment)
-        troubles = await self._troubles.explain(self._cache.snapshot(deployment))
-        try:
-            decision = await self._step(deployment, taken, troubles)
-        except NameTakenError as error:
-            current = self._cache.deployment(key) or deployment
-            decision = self._decide(current, error.key, troubles)
+        decision = self._decide(deployment, taken)
+        current = await self._publish(deployment, decision)
+        carried = await carry_out(self._executor, current, decision.actions, withheld=taken)
+        if (carried.taken, carried.told) != (taken, self._unable.get(key, "")):
+            self._unable[key] = carried.told
+            current = self._cache.deployment(key) or current
+            decision = self._decide(current, carried.taken)
             await self._publish(current, decision)
-            taken = error.key
-        except GangMissingError as error:
-            current = self._cache.deployment(key) or deployment
-            decision = self._decide(current, taken, {**troubles, deployment.uid: str(error)})
-            await self._publish(current, decision)
-            self._queue.add_after(key, TAKEN_RETRY_SECONDS)
-            return
+        if carried.failure:
+            raise carried.failure
+        self._come_back(key, decision, taken=carried.taken)
+
+    def _come_back(self, key: Key, decision: Decision, *, taken: ChildKey | None) -> None:
         waits = [decision.requeue_seconds] if decision.requeue_seconds is not None else []
-        waits += [TAKEN_RETRY_SECONDS] if taken else []
-        waits += [FRESH_SECONDS] if starting(decision.status) else []
+        waits += [TAKEN_RETRY_SECONDS] if taken or self._unable.get(key) else []
+        if starting(decision.status):
+            waits.append(FRESH_SECONDS)
+            self._explain(key)
         if waits:
             self._queue.add_after(key, min(waits))
 
-    async def _step(
-        self, deployment: DeploymentRecord, taken: ChildKey | None, troubles: Mapping[str, str]
-    ) -> Decision:
-        decision = self._decide(deployment, taken, troubles)
-        current = await self._publish(deployment, decision)
-        if taken is None:
-            for action in decision.actions:
-                await self._executor.run(current, action)
-        return decision
+    def _explain(self, key: Key) -> None:
+        """Ask for the events of what is stuck, beside the work: a stop must not wait for an explanation."""
 
-    def _decide(self, deployment: DeploymentRecord, taken: ChildKey | None, troubles: Mapping[str, str]) -> Decision:
-        snapshot = replace(self._cache.snapshot(deployment, name_taken=taken), troubles=troubles)
+        async def ask() -> None:
+            deployment = self._cache.deployment(key)
+            if deployment and await self._troubles.ask(self._cache.snapshot(deployment)):
+                self._queue.add(key)
+
+        task = asyncio.get_running_loop().create_task(ask())
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    def _forget(self, key: Key) -> None:
+        self._told.pop(key, None)
+        self._unable.pop(key, None)
+
+    async def _find_copies(self, deployment: DeploymentRecord, snapshot: Snapshot) -> None:
+        """Revisions that groups run and whose ControllerRevision is gone, out of the StatefulSets."""
+        lost = {owner.revision: owner.name for owner in snapshot.stateful_sets.values() if owner.revision}
+        for revision in lost.keys() - snapshot.revisions.keys() - self._copies.keys():
+            with contextlib.suppress(NotFoundError):
+                live = await self._client.get(kinds.STATEFUL_SET, deployment.namespace, lost[revision])
+                copied = live["metadata"].get("annotations", {}).get(names.REVISION_COPY_ANNOTATION, "")
+                if data := unpack(copied):
+                    self._copies[revision] = pack(data)
+        for revision in self._copies.keys() & snapshot.revisions.keys():
+            del self._copies[revision]
+
+    async def _look_twice(self, deployment: DeploymentRecord) -> None:
+        """Before a group is ended because something is not there: is it not, or did it leave our sight?"""
+        snapshot = self._cache.snapshot(deployment)
+        for index, pods in snapshot.pods.items():
+            if pods and index not in snapshot.stateful_sets:
+                await self._executor.reclaim(deployment, index)
+        await self._find_copies(deployment, snapshot)
+        for name in {pod.node for pods in snapshot.pods.values() for pod in pods if pod.node} - snapshot.nodes.keys():
+            with contextlib.suppress(NotFoundError):
+                self._cache.put(kinds.NODE, await self._client.get(kinds.NODE, None, name))
+
+    def _decide(self, deployment: DeploymentRecord, taken: ChildKey | None) -> Decision:
+        snapshot = self._cache.snapshot(deployment, name_taken=taken)
+        troubles = self._troubles.known(snapshot)
+        if unable := self._unable.get((deployment.namespace, deployment.name)):
+            troubles = {**troubles, deployment.uid: unable}
+        lost = {owner.revision for owner in snapshot.stateful_sets.values()} - snapshot.revisions.keys()
+        copies = {revision: self._copies[revision] for revision in lost & self._copies.keys()}
+        snapshot = replace(snapshot, troubles=troubles, copies=copies)
         around = Surroundings(
             catalog=self._catalog,
             config=self._config,
@@ -170,7 +218,12 @@ class Reconciler:
             self._queue.add_after(key, wait)
             return deployment
         self._told[key] = time.monotonic()
-        current = await self._executor.write_status(deployment, decision.status)
+        try:
+            current = await self._executor.write_status(deployment, decision.status)
+        except NotFoundError:
+            # Deleted, and the watch has not told yet.
+            self._cache.forget(kinds.DEPLOYMENT, deployment.uid)
+            raise
         for event in decision.events:
             await self._executor.record(deployment, event)
         _count_incidents(deployment.status, decision.status)
@@ -178,10 +231,10 @@ class Reconciler:
 
     async def _still_taken(self, deployment: DeploymentRecord) -> ChildKey | None:
         """The foreign object that status complains about, if it still exists."""
-        stalled = next((c for c in deployment.status.get("conditions", ()) if c["type"] == "Stalled"), {"reason": ""})
-        if stalled["reason"] != "NameTaken":
+        told = deployment.status.get("nameTaken")
+        if not told:
             return None
-        kind, name = stalled["message"].split(" ")[:2]
+        kind, name = told["kind"], told["name"]
         try:
             found = await self._client.get(kinds.BY_KIND[kind], deployment.namespace, name)
         except NotFoundError:

@@ -38,15 +38,22 @@ class Troubles:
         self._client = client
         self._found: dict[str, tuple[float, str]] = {}
 
-    async def explain(self, snapshot: Snapshot) -> Mapping[str, str]:
-        """Explanations by the UID of the StatefulSet or pod; empty when nothing is stuck."""
+    def known(self, snapshot: Snapshot) -> Mapping[str, str]:
+        """Explanations that were found, by the UID of the StatefulSet or pod; empty when nothing is stuck."""
+        return {uid: self._found[uid][1] for uid in _stuck(snapshot) if self._found.get(uid, (0.0, ""))[1]}
+
+    async def ask(self, snapshot: Snapshot) -> bool:
+        """Look for explanations of what is stuck and has none that is fresh; whether they changed."""
         now = time.monotonic()
-        self._found = {uid: known for uid, known in self._found.items() if now - known[0] < FRESH_SECONDS}
-        stuck = list(_stuck(snapshot))[:OBJECTS_LIMIT]
-        for uid in stuck:
-            if uid not in self._found:
-                self._found[uid] = (now, await self._ask(snapshot.deployment.namespace, uid))
-        return {uid: found for uid in stuck if (found := self._found[uid][1])}
+        self._found = {uid: known for uid, known in self._found.items() if now - known[0] < 2 * FRESH_SECONDS}
+        changed = False
+        for uid in list(_stuck(snapshot))[:OBJECTS_LIMIT]:
+            asked, before = self._found.get(uid, (float("-inf"), ""))
+            if now - asked < FRESH_SECONDS:
+                continue
+            self._found[uid] = (now, await self._ask(snapshot.deployment.namespace, uid))
+            changed |= self._found[uid][1] != before
+        return changed
 
     async def _ask(self, namespace: str, uid: str) -> str:
         latest: tuple[str, str] = ("", "")

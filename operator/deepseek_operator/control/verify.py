@@ -41,9 +41,11 @@ class Verifier:
         changed: set[Key] = set()
         for kind in kinds.WATCHED:
             changed |= await self.compare_kind(kind)
+        had = self.default_storage_class
         await self._storage_classes()
         VERIFIED.set(time.time())
-        return changed
+        # Who waits for a default class has no event to wake it.
+        return changed if had == self.default_storage_class else changed | set(self._cache.keys)
 
     async def compare_kind(self, kind: kinds.Kind) -> set[Key]:
         """Drop what is gone; list the kind in full when something is missing or older than it should be."""
@@ -84,7 +86,7 @@ class Verifier:
             # Something newer than the list may have been created after it was taken.
             if uid not in listed and known <= version:
                 GHOSTS.labels(kind=kind.kind).inc()
-                changed |= self._cache.forget(kind, uid)
+                changed |= self._cache.forget(kind, uid, version=version)
         return changed
 
     def _scopes(self, kind: kinds.Kind) -> tuple[str | None, ...]:

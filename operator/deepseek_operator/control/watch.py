@@ -10,7 +10,7 @@ import kopf
 from deepseek_operator.control import kinds
 from deepseek_operator.control.cache import Cache, Key
 
-Enqueue = Callable[[set[Key]], None]
+Enqueue = Callable[[kinds.Kind, set[Key]], None]
 Relisted = Callable[[kinds.Kind], None]
 
 QUIET_SECONDS = 70
@@ -77,10 +77,10 @@ def _handler(kind: kinds.Kind, cache: Cache, enqueue: Enqueue, relisted: Reliste
     async def see(event: Mapping[str, Any], **_: Any) -> None:
         body = event["object"]
         if event["type"] == "DELETED":
-            enqueue(cache.remove(kind, body))
+            enqueue(kind, cache.remove(kind, body))
             return
         if event["type"] is None:
             relisted(kind)
-        enqueue(cache.put(kind, body))
+        enqueue(kind, cache.put(kind, body))
 
     return see

@@ -46,17 +46,21 @@ class StartGroup:
 
     manifest: Mapping[str, Any]
     uid: str | None
+    resource_version: int | None
+    """Of the StatefulSet that was judged: a late start of a deposed leader is refused."""
     pod_selector: str
+    group: int
     incarnation: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopGroup:
-    """Set a StatefulSet's replicas to 0; only if it still has this UID."""
+    """Set a StatefulSet's replicas to 0; only if it still has this UID and runs this incarnation."""
 
     name: str
     uid: str
     group: int
+    incarnation: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +73,16 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForceDeletePod:
-    """Delete a pod without grace because its node will never confirm; only if it still has this UID."""
+class DeletePod:
+    """Delete a pod; only if it still has this UID."""
 
     name: str
     uid: str
+    force: bool
+    """Without grace: its node will never confirm."""
 
 
-Action = CreateOnce | Apply | EnsurePodGroup | DropPodGroup | StartGroup | StopGroup | Delete | ForceDeletePod
+Action = CreateOnce | Apply | EnsurePodGroup | DropPodGroup | StartGroup | StopGroup | Delete | DeletePod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,9 +16,9 @@ from deepseek_operator.lifecycle.actions import (
     CreateOnce,
     Decision,
     Delete,
+    DeletePod,
     DropPodGroup,
     EnsurePodGroup,
-    ForceDeletePod,
     StartGroup,
     StopGroup,
 )
@@ -30,6 +30,7 @@ from deepseek_operator.lifecycle.objects import difference, group_children, mend
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.records import Snapshot, StatefulSetRecord
 from deepseek_operator.lifecycle.rollout import plan_groups
+from deepseek_operator.lifecycle.stages import CONFIG_REASONS
 from deepseek_operator.lifecycle.status import build_status, paused_status
 from deepseek_operator.lifecycle.transitions import transitions
 from deepseek_operator.render.apply_order import group_objects, shared_objects
@@ -126,7 +127,10 @@ class _Work:
         return Owner(name=deployment.name, namespace=deployment.namespace, uid=deployment.uid)
 
     def actions(self, entries: Sequence[GroupEntry]) -> Iterator[Action]:
-        starting = any(self._starts(entry) for entry in entries)
+        """Stops come first: nothing that fails may keep a group from ending as one."""
+        starting = any(self._starts(entry) or self._lacks_config(entry) for entry in entries)
+        for entry in entries:
+            yield from self._stops(entry)
         yield from self._revision()
         yield from self._shared(starting=starting)
         for entry in entries:
@@ -165,14 +169,24 @@ class _Work:
         watched = [manifest for manifest in manifests if manifest["kind"] not in CREATED_ONCE_KINDS]
         yield from mend(watched, self.snapshot.children)
 
+    def _stops(self, entry: GroupEntry) -> Iterator[Action]:
+        owner = self.snapshot.stateful_sets.get(entry.index)
+        if entry.intent != "Run" and owner is not None and owner.replicas:
+            yield StopGroup(name=owner.name, uid=owner.uid, group=entry.index, incarnation=owner.incarnation)
+        if entry.intent == "Run":
+            return
+        for pod in self.snapshot.pods.get(entry.index, ()):
+            if pod.deleting and pod.node in self.judge.dead_nodes:
+                yield DeletePod(name=pod.name, uid=pod.uid, force=True)
+            elif owner is None and not pod.deleting:
+                # Its StatefulSet was deleted and left it behind.
+                yield DeletePod(name=pod.name, uid=pod.uid, force=False)
+
     def _group(self, entry: GroupEntry) -> Iterator[Action]:
         owner = self.snapshot.stateful_sets.get(entry.index)
         if entry.intent == "Run":
             yield from self._run(entry, owner)
             return
-        if owner is not None and owner.replicas:
-            yield StopGroup(name=owner.name, uid=owner.uid, group=entry.index)
-        yield from self._force(entry)
         if entry.intent == "Remove" and self.judge.observed(entry.index).stopped:
             name = self.snapshot.deployment.name
             yield from self._drop_gang(entry)
@@ -183,11 +197,6 @@ class _Work:
         content = self.outcome.content_of(entry.revision, entry.template_hash)
         if content and (gang := pod_group(self._owner, entry.index, content)):
             yield DropPodGroup(api_version=gang["apiVersion"], name=gang["metadata"]["name"])
-
-    def _force(self, entry: GroupEntry) -> Iterator[Action]:
-        for pod in self.snapshot.pods.get(entry.index, ()):
-            if pod.deleting and pod.node in self.judge.dead_nodes:
-                yield ForceDeletePod(name=pod.name, uid=pod.uid)
 
     def _run(self, entry: GroupEntry, owner: StatefulSetRecord | None) -> Iterator[Action]:
         content = self.outcome.content_of(entry.revision, entry.template_hash)
@@ -214,12 +223,19 @@ class _Work:
                 yield StartGroup(
                     manifest=with_desired_hash(stateful_set),
                     uid=owner.uid if owner else None,
+                    resource_version=owner.resource_version if owner else None,
+                    group=entry.index,
                     pod_selector=",".join(f"{key}={value}" for key, value in sorted(selector.items())),
                     incarnation=entry.incarnation,
                 )
         elif why := difference(stateful_set, owner):
             uid = owner.uid if owner else None
             yield Apply(manifest=with_desired_hash(stateful_set), uid=uid, why=why)
+
+    def _lacks_config(self, entry: GroupEntry) -> bool:
+        """An engine cannot start for want of something that is made once: the keys' Secret was deleted."""
+        pods = self.snapshot.pods.get(entry.index, ())
+        return entry.intent == "Run" and any(pod.engine.reason in CONFIG_REASONS for pod in pods)
 
     def _starts(self, entry: GroupEntry) -> bool:
         """The entry's incarnation has not been given to its StatefulSet yet."""

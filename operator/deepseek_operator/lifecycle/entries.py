@@ -176,6 +176,6 @@ def _write_incident(incident: Incident, detail: _Detail) -> dict[str, Any]:
         "node": incident.node if detail.places else "",
         "exitCode": incident.exit_code,
         "diagnosis": incident.diagnosis,
-        "remedy": first_bytes(incident.remedy, detail.message_bytes),
+        "remedy": first_bytes(incident.remedy, detail.message_bytes) if detail.places else "",
     }
     return {key: value for key, value in data.items() if value not in ("", None)}

@@ -61,7 +61,8 @@ class Judge:
             self.observed(entry.index),
             limits=self._limits(entry),
             start_with=target or own,
-            suspended=suspended,
+            # A spec that cannot be read moves nothing, not even out of suspension.
+            suspended=suspended or (self.outcome.spec is None and entry.stage == "Suspended"),
             now=self.now,
         )
 

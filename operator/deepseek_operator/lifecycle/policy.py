@@ -22,6 +22,8 @@ class Policy:
     unready_after: int
     rendezvous_after: int
     hold_timeout: int
+    startup_deadline: int | None
+    """None: the plan's."""
 
 
 def read_policy(spec: Spec | None) -> Policy:
@@ -37,6 +39,7 @@ def read_policy(spec: Spec | None) -> Policy:
         unready_after=recovery.unready_after_seconds,
         rendezvous_after=recovery.rendezvous_after_seconds,
         hold_timeout=scheduling.hold_timeout_seconds,
+        startup_deadline=spec.startup.deadline_seconds if spec else None,
     )
 
 

@@ -62,6 +62,10 @@ class PodRecord:
     """One rank's pod."""
 
     name: str
+    namespace: str
+    deployment: str
+    """Name of the deployment that it belongs to by its own name and its owner; empty for a pod that only carries our
+    labels."""
     uid: str
     group: int
     rank: int
@@ -98,6 +102,7 @@ class ChildRecord:
 
     kind: str
     name: str
+    namespace: str
     uid: str
     owner: str
     """UID of the controller."""
@@ -151,6 +156,8 @@ class Snapshot:
     """All children, StatefulSets and revisions included."""
     revisions: Mapping[str, RevisionRecord] = field(default_factory=dict)
     """By revision hash."""
+    copies: Mapping[str, bytes] = field(default_factory=dict)
+    """Revisions whose ControllerRevision is lost, as their StatefulSets keep them: content by hash, compressed JSON."""
     nodes: Mapping[str, NodeRecord] = field(default_factory=dict)
     """Nodes of the pods; one that is missing is gone."""
     troubles: Mapping[str, str] = field(default_factory=dict)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from deepseek_operator.api.config import OperatorConfig
+from deepseek_operator.api.names import revision_name
 from deepseek_operator.api.problems import InvalidInputError, Problem
 from deepseek_operator.api.resource import Spec, Toleration
 from deepseek_operator.catalog.types import Catalog
@@ -45,13 +46,17 @@ class Surroundings:
 
 def resolve(snapshot: Snapshot, around: Surroundings, *, keys: tuple[str, str]) -> Outcome:
     """The outcome of planning a deployment's current spec."""
-    contents = {record.revision: _read(record.content)[0] for record in snapshot.revisions.values()}
+    known = {**snapshot.copies, **{record.revision: record.content for record in snapshot.revisions.values()}}
+    readable = {revision: found for revision, content in known.items() if (found := _read(content))}
+    contents = {revision: found[0] for revision, found in readable.items()}
     try:
         spec = read_spec(snapshot.deployment.spec)
     except InvalidInputError as error:
         return Outcome(config=around.config, spec=None, invalid=error.problems, contents=contents)
-    record = snapshot.revisions.get(revision_hash(spec))
-    kept = _read(record.content) if record else None
+    revision = revision_hash(spec)
+    kept = readable.get(revision)
+    if kept is None and revision in known:
+        return Outcome(config=around.config, spec=spec, refusal=_unreadable(snapshot, revision), contents=contents)
     inventory = around.inventory_of(spec.scheduling.tolerations)
     if kept and _holds(snapshot, kept, inventory):
         chosen = kept
@@ -69,7 +74,7 @@ def resolve(snapshot: Snapshot, around: Surroundings, *, keys: tuple[str, str]) 
         spec=spec,
         content=content,
         plan=plan,
-        stored=kept is not None and kept[0].template_hash == content.template_hash,
+        stored=revision in snapshot.revisions and kept is not None and kept[0].template_hash == content.template_hash,
         contents=contents,
         keys=keys,
     )
@@ -118,8 +123,7 @@ def _plan(snapshot: Snapshot, spec: Spec, inventory: Inventory, around: Surround
 def _holds(snapshot: Snapshot, kept: Planned, inventory: Inventory) -> bool:
     """The stored plan is not to be touched: it has served, or its nodes are still there."""
     content, plan = kept
-    groups = snapshot.deployment.status.get("groups", ())
-    if any(group.get("formed") and group.get("revision") == content.hash for group in groups):
+    if content.hash in snapshot.deployment.status.get("servedRevisions", ()):
         return True
     return any(_satisfies(offered, plan) for offered in inventory.classes)
 
@@ -135,7 +139,21 @@ def _satisfies(offered: HardwareClass, plan: Plan) -> bool:
     )
 
 
-@lru_cache(maxsize=512)
-def _read(packed: bytes) -> Planned:
-    content = parse({"data": json.loads(zlib.decompress(packed))})
-    return content, restore(content.plan)
+def _unreadable(snapshot: Snapshot, revision: str) -> Refusal:
+    """Another version of the operator stored a plan that this one cannot read: running groups are left as they are."""
+    problem = Problem(
+        field=f"ControllerRevision {revision_name(snapshot.deployment.name, revision)}",
+        reason="RevisionUnreadable",
+        message="another version of the operator stored it; set spec.restartedAt to plan anew, or run that version",
+    )
+    return Refusal(problems=(problem,), considered=(), waits_for_cluster=False)
+
+
+@lru_cache(maxsize=2048)
+def _read(packed: bytes) -> Planned | None:
+    """A stored revision with its plan; None when this version cannot read it."""
+    try:
+        content = parse({"data": json.loads(zlib.decompress(packed))})
+        return content, restore(content.plan)
+    except (InvalidInputError, ValidationError):
+        return None

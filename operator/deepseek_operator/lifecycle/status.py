@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deepseek_operator.api.names import LEADER_INDEX, PAUSED_ANNOTATION, POD_INDEX_LABEL, UID_LABEL
+from deepseek_operator.api.names import LEADER_INDEX, PAUSED_ANNOTATION, POD_INDEX_LABEL, UID_LABEL, group_name
 from deepseek_operator.lifecycle.conditions import Condition, Truth, write_conditions
 from deepseek_operator.lifecycle.entries import GroupEntry, write_entries
 from deepseek_operator.lifecycle.groups import StartWith, given_up
+from deepseek_operator.lifecycle.objects import REVISIONS_KEPT
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.records import DeploymentRecord, PodRecord, Snapshot
 from deepseek_operator.lifecycle.rollout import outdated
@@ -39,13 +40,23 @@ def build_status(
             conditions, before=before.get("conditions", ()), generation=deployment.generation, time=time
         ),
         "groups": write_entries(entries),
+        "servedRevisions": _served(before.get("servedRevisions", ()), active),
     }
+    if snapshot.name_taken:
+        kind, name = snapshot.name_taken
+        status["nameTaken"] = {"kind": kind, "name": name}
     if outcome.plan is not None and target is not None:
         status |= _chosen(outcome.plan) | {"currentRevision": target.revision}
     else:
         kept = ("plan", "engine", "hardware", "precision", "image", "currentRevision")
         status |= {key: before[key] for key in kept if key in before}
     return status
+
+
+def _served(before: Sequence[str], active: Sequence[GroupEntry]) -> list[str]:
+    """Revisions whose plan is settled because a group has served with it, the latest last."""
+    now = {entry.revision for entry in active if entry.ready}
+    return [*before, *sorted(now - set(before))][-REVISIONS_KEPT:]
 
 
 def paused_status(deployment: DeploymentRecord, *, time: str) -> dict[str, Any]:
@@ -146,22 +157,25 @@ def _conditions(
             message=f"{serving} of {len(active)} groups serve",
         ),
         ready,
-        Condition(
-            type="Reconciling",
-            status="False" if settled or blocked else "True",
-            reason="Settled" if settled or blocked else "Progressing",
-            message="" if settled or blocked else ready.message,
-        ),
+        _reconciling(snapshot, settled=settled or blocked is not None, ready=ready),
         Condition(
             type="Stalled",
             status="True" if blocked else "False",
             reason=blocked.reason if blocked else "NotStalled",
-            message=f"{blocked.message} The deployment is {'still' if serving else 'not'} available."
+            message=f"{_sentence(blocked.message)} The deployment is {'still' if serving else 'not'} available."
             if blocked
             else "",
         ),
-        _network_isolated(outcome),
+        _network_isolated(snapshot, outcome, active),
     ]
+
+
+def _reconciling(snapshot: Snapshot, *, settled: bool, ready: Condition) -> Condition:
+    if failure := snapshot.troubles.get(snapshot.deployment.uid):
+        return Condition(type="Reconciling", status="True", reason="ApplyFailed", message=failure)
+    if settled:
+        return Condition(type="Reconciling", status="False", reason="Settled")
+    return Condition(type="Reconciling", status="True", reason="Progressing", message=ready.message)
 
 
 def _blocked(snapshot: Snapshot, outcome: Outcome, active: Sequence[GroupEntry]) -> Condition | None:
@@ -253,7 +267,7 @@ def _weights_ready(
     return verdict("Unknown", "NotStarted", "no rank is placed yet")
 
 
-def _network_isolated(outcome: Outcome) -> Condition:
+def _network_isolated(snapshot: Snapshot, outcome: Outcome, active: Sequence[GroupEntry]) -> Condition:
     def verdict(status: Truth, reason: str, message: str) -> Condition:
         return Condition(type="NetworkIsolated", status=status, reason=reason, message=message)
 
@@ -261,11 +275,19 @@ def _network_isolated(outcome: Outcome) -> Condition:
         return verdict("Unknown", "NotPlanned", "")
     if outcome.plan.fabric.mode == "host":
         return verdict("False", "HostNetwork", "network policies do not apply to pods on the host's network")
+    name = snapshot.deployment.name
+    wanted = [name, *(group_name(name, entry.index) for entry in active)]
+    if missing := [policy for policy in wanted if ("NetworkPolicy", policy) not in snapshot.children]:
+        return verdict("False", "PolicyMissing", f"NetworkPolicies {', '.join(missing[:4])} do not exist yet")
     return verdict(
         "True",
         "PolicyApplied",
         "ranks accept only their own group; the cluster's network must enforce policies",
     )
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _told(outcome: Outcome) -> str:

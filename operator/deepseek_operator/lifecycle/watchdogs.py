@@ -17,9 +17,6 @@ from deepseek_operator.lifecycle.incidents import stretch
 from deepseek_operator.lifecycle.policy import Policy, Shape
 from deepseek_operator.lifecycle.records import PodRecord
 
-STARTUP_MARGIN_SECONDS = 120
-"""The kubelet's own startup probe has the same deadline, and its verdict carries an exit code: it goes first."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watchdog:
@@ -93,10 +90,11 @@ def _starting(pods: Sequence[PodRecord], *, shape: Shape, policy: Policy) -> Ite
             pod=late[0],
         )
     if late := [pod for pod in pods if not pod.ready]:
+        seconds = policy.startup_deadline or shape.startup_seconds
         yield Watchdog(
-            due=begun + timedelta(seconds=shape.startup_seconds + STARTUP_MARGIN_SECONDS),
+            due=begun + timedelta(seconds=seconds),
             reason="StartupDeadlineExceeded",
-            message=f"Rank {late[0].rank} was not ready {shape.startup_seconds} s after the engines ran; "
+            message=f"Rank {late[0].rank} was not ready {seconds} s after the engines ran; "
             "spec.startup.deadlineSeconds sets the limit",
             pod=late[0],
         )

@@ -167,7 +167,7 @@ def _plan(
         mtp=spec.engine.features.mtp,
         torch_compile=spec.engine.features.torch_compile,
         kv_cache_precision=spec.context.kv_cache_precision,
-        startup_seconds=spec.startup.deadline_seconds or startup_seconds(located.weights.size_gib),
+        startup_seconds=startup_seconds(located.weights.size_gib),
         considered=(
             *(_accepted(option, best) for option in options),
             *(line for each in assessments for line in each.lines),

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from deepseek_operator.render.owner import Owner
 
 _READINESS_FAILURES: Final = 3
+_STARTUP_SECONDS: Final = 7 * 24 * 3600
+"""The kubelet counts from the start of its own container, and a rank may wait for hours for one whose weights are
+still on their way. How long a start may take is judged for the group as a whole (lifecycle/watchdogs.py)."""
 _DOWNWARD: Final = {
     "POD_IP": "status.podIP",
     "POD_NAME": "metadata.name",
@@ -46,7 +49,7 @@ def engine_container(
         "startupProbe": _probe(
             launch.startup_probe,
             launch,
-            failures=math.ceil(launch.startup_seconds / launch.probe_period_seconds),
+            failures=math.ceil(_STARTUP_SECONDS / launch.probe_period_seconds),
         ),
         "readinessProbe": _probe(launch.readiness_probe, launch, failures=_READINESS_FAILURES),
         "resources": _resources(plan),

@@ -7,8 +7,12 @@ operator is replaced by newer ones, and so that going back to an earlier spec fi
 
 from __future__ import annotations
 
+import base64
+import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from deepseek_operator.api.names import (
@@ -47,7 +51,6 @@ POD_FIELDS: Final = (
     "weights",
     "restartedAt",
     "scheduling",
-    "startup",
     "podTemplate",
 )
 """Fields of the spec that a revision is made of, and ``access.keys``. The rest changes without a restart."""
@@ -139,7 +142,12 @@ def controller_revision(owner: Owner, content: RevisionContent, number: int) -> 
     name = revision_name(owner.name, content.hash)
     stored = child(owner, api_version="apps/v1", kind="ControllerRevision", name=name, labels=labels)
     stored["revision"] = number
-    stored["data"] = {
+    stored["data"] = _data(content)
+    return stored
+
+
+def _data(content: RevisionContent) -> dict[str, Any]:
+    return {
         "hash": content.hash,
         "plan": dict(content.plan),
         "template": dict(content.template),
@@ -148,7 +156,25 @@ def controller_revision(owner: Owner, content: RevisionContent, number: int) -> 
         "templateHash": content.template_hash,
         "spec": dict(content.spec),
     }
-    return stored
+
+
+@lru_cache(maxsize=2048)
+def _packed(text: str) -> str:
+    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def copy_of(content: RevisionContent) -> str:
+    """The revision as text for an annotation: about 8 KB for two nodes. ``unpack`` reads it."""
+    return _packed(json.dumps(_data(content), sort_keys=True, separators=(",", ":")))
+
+
+def unpack(copied: str) -> Mapping[str, Any] | None:
+    """What ``copy_of`` packed, as ControllerRevision data; None when it is no such text."""
+    try:
+        data: Mapping[str, Any] = json.loads(zlib.decompress(base64.b64decode(copied, validate=True)))
+    except (ValueError, zlib.error):
+        return None
+    return data
 
 
 def parse(manifest: Mapping[str, Any]) -> RevisionContent:

@@ -10,6 +10,7 @@ from deepseek_operator.api.names import (
     GROUP_LABEL,
     IMMUTABLE_HASH_ANNOTATION,
     INCARNATION_LABEL,
+    REVISION_COPY_ANNOTATION,
     REVISION_LABEL,
     TEMPLATE_HASH_ANNOTATION,
     group_name,
@@ -17,7 +18,7 @@ from deepseek_operator.api.names import (
 )
 from deepseek_operator.render.gang import membership
 from deepseek_operator.render.owner import Owner, child, group_labels, pod_selector
-from deepseek_operator.render.revision import POD_MANAGEMENT_POLICY, RevisionContent
+from deepseek_operator.render.revision import POD_MANAGEMENT_POLICY, RevisionContent, copy_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +44,7 @@ def stateful_set(
     manifest["metadata"]["annotations"] = {
         TEMPLATE_HASH_ANNOTATION: revision.template_hash,
         IMMUTABLE_HASH_ANNOTATION: revision.immutable_hash,
+        REVISION_COPY_ANNOTATION: copy_of(revision),
     }
     leader = leader_address(owner.name, index, owner.namespace, cluster_domain=cluster_domain)
     manifest["spec"] = {

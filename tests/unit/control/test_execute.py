@@ -9,7 +9,7 @@ import pytest
 from deepseek_operator.api import names
 from deepseek_operator.control import kinds
 from deepseek_operator.control.cache import Cache
-from deepseek_operator.control.client import MERGE_PATCH, ApiError, ConflictError, KubeClient
+from deepseek_operator.control.client import ApiError, ConflictError, KubeClient
 from deepseek_operator.control.execute import Executor, NameTakenError, TooEarlyError
 from deepseek_operator.control.leader import Elector, LeadershipLostError
 from deepseek_operator.control.limiter import WriteLimiter
@@ -20,8 +20,8 @@ from deepseek_operator.lifecycle.actions import (
     Apply,
     CreateOnce,
     Delete,
+    DeletePod,
     Event,
-    ForceDeletePod,
     StartGroup,
     StopGroup,
 )
@@ -194,10 +194,11 @@ async def test_a_stateful_set_is_never_deleted_because_an_apply_failed(server: S
 async def test_a_stop_changes_one_number_of_the_very_object(server: StandIn, executor: Executor, cache: Cache) -> None:
     await executor.run(DEPLOYMENT, missing(stateful_set()))
     uid = live_uid(server, kinds.STATEFUL_SET, "x-g0")
-    await executor.run(DEPLOYMENT, StopGroup(name="x-g0", uid=uid, group=0))
+    await executor.run(DEPLOYMENT, StopGroup(name="x-g0", uid=uid, group=0, incarnation=1))
     request = server.requests[-1]
-    assert (request.what, request.content_type) == ("PATCH statefulsets/x-g0", MERGE_PATCH)
-    assert request.body == {"metadata": {"uid": uid}, "spec": {"replicas": 0}}
+    assert (request.what, request.content_type) == ("PATCH statefulsets/x-g0", JSON_PATCH)
+    assert [step["op"] for step in request.body] == ["test", "test", "replace"]
+    assert request.body[-1] == {"op": "replace", "path": "/spec/replicas", "value": 0}
     deployment = cache.deployment(("default", "x"))
     assert deployment is not None
     assert cache.snapshot(deployment).stateful_sets[0].replicas == 0
@@ -206,17 +207,22 @@ async def test_a_stop_changes_one_number_of_the_very_object(server: StandIn, exe
 async def test_a_late_stop_of_a_stateful_set_made_anew_changes_nothing(server: StandIn, executor: Executor) -> None:
     await executor.run(DEPLOYMENT, missing(stateful_set()))
     with pytest.raises(ConflictError):
-        await executor.run(DEPLOYMENT, StopGroup(name="x-g0", uid="the one before", group=0))
+        await executor.run(DEPLOYMENT, StopGroup(name="x-g0", uid="the one before", group=0, incarnation=1))
     assert server.find(kinds.STATEFUL_SET, "x-g0")["spec"]["replicas"] == 2
 
 
 async def test_stopping_what_is_gone_is_done(executor: Executor) -> None:
-    await executor.run(DEPLOYMENT, StopGroup(name="x-g7", uid="u", group=7))
+    await executor.run(DEPLOYMENT, StopGroup(name="x-g7", uid="u", group=7, incarnation=1))
 
 
-def start(incarnation: int, *, uid: str | None = None) -> StartGroup:
+def start(incarnation: int, *, uid: str | None = None, version: int | None = None) -> StartGroup:
     return StartGroup(
-        manifest=stateful_set(incarnation=incarnation), uid=uid, pod_selector=SELECTOR, incarnation=incarnation
+        manifest=stateful_set(incarnation=incarnation),
+        uid=uid,
+        resource_version=version,
+        group=0,
+        pod_selector=SELECTOR,
+        incarnation=incarnation,
     )
 
 
@@ -245,7 +251,7 @@ async def test_pods_of_the_same_start_and_of_other_groups_hold_nothing_back(
 async def test_the_next_start_is_one_apply_of_number_and_incarnation(server: StandIn, executor: Executor) -> None:
     await executor.run(DEPLOYMENT, start(1))
     uid = live_uid(server, kinds.STATEFUL_SET, "x-g0")
-    await executor.run(DEPLOYMENT, StopGroup(name="x-g0", uid=uid, group=0))
+    await executor.run(DEPLOYMENT, StopGroup(name="x-g0", uid=uid, group=0, incarnation=1))
     await executor.run(DEPLOYMENT, start(2, uid=uid))
     spec = server.find(kinds.STATEFUL_SET, "x-g0")["spec"]
     assert (spec["replicas"], spec["template"]["metadata"]["labels"][names.INCARNATION_LABEL]) == (2, "2")
@@ -280,7 +286,7 @@ async def test_deletes_mean_one_object_only(server: StandIn, executor: Executor)
 
 async def test_a_pod_of_a_dead_node_goes_without_grace(server: StandIn, executor: Executor) -> None:
     uid = server.add(kinds.POD, bodies.pod())["metadata"]["uid"]
-    await executor.run(DEPLOYMENT, ForceDeletePod(name="x-g0-0", uid=uid))
+    await executor.run(DEPLOYMENT, DeletePod(name="x-g0-0", uid=uid, force=True))
     assert server.requests[-1].body["gracePeriodSeconds"] == 0
     assert server.requests[-1].body["preconditions"] == {"uid": uid}
 
@@ -329,9 +335,9 @@ async def test_an_event_speaks_of_the_deployment_and_a_lost_one_stops_nothing(
 ACTIONS: dict[str, Action] = {
     "create": missing(service()),
     "start": start(1),
-    "stop": StopGroup(name="x-g0", uid="u", group=0),
+    "stop": StopGroup(name="x-g0", uid="u", group=0, incarnation=1),
     "delete": Delete(kind="Service", name="x", uid="u"),
-    "force": ForceDeletePod(name="x-g0-0", uid="u"),
+    "force": DeletePod(name="x-g0-0", uid="u", force=True),
     "once": CreateOnce(manifest={"kind": "Secret", "metadata": {"name": "x-keys", "namespace": "default"}}),
 }
 

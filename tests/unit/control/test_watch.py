@@ -24,14 +24,16 @@ class Notes:
 async def feed(cache: Cache, kind: kinds.Kind, event: str | None, body: dict[str, Any]) -> Notes:
     """Give an event to the handler of a kind, with what kopf passes beside it."""
     notes = Notes()
-    handler = _handler(kind, cache, notes.woken.append, lambda kind: notes.relisted.append(kind.kind))
+    handler = _handler(
+        kind, cache, lambda _, keys: notes.woken.append(keys), lambda kind: notes.relisted.append(kind.kind)
+    )
     await handler(event={"type": event, "object": body}, name="x", memo=None)
     return notes
 
 
 async def test_there_is_one_handler_for_each_watched_kind() -> None:
     registry = kopf.OperatorRegistry()
-    watch.register(registry, Cache(), lambda _: None, lambda _: None)
+    watch.register(registry, Cache(), lambda _kind, _keys: None, lambda _: None)
     handlers = registry._watching.get_all_handlers()  # noqa: SLF001 - as above
     assert sorted(handler.id for handler in handlers) == sorted(f"see-{kind.plural}" for kind in kinds.WATCHED)
 

@@ -34,6 +34,8 @@ def later(seconds: float) -> datetime:
 def pod(rank: int, *, group: int = 0, incarnation: int = 1, **changes: Any) -> PodRecord:
     serving = PodRecord(
         name=f"x-g{group}-{rank}",
+        namespace="default",
+        deployment="x",
         uid=f"uid-{group}-{rank}-{incarnation}",
         group=group,
         rank=rank,
@@ -55,6 +57,7 @@ def pod(rank: int, *, group: int = 0, incarnation: int = 1, **changes: Any) -> P
 def stateful_set(*, group: int = 0, replicas: int = 2, incarnation: int = 1, **changes: Any) -> StatefulSetRecord:
     running = StatefulSetRecord(
         kind="StatefulSet",
+        namespace="default",
         name=f"x-g{group}",
         uid=f"sts-{group}",
         owner="cr",

@@ -24,7 +24,7 @@ from deepseek_operator.lifecycle.actions import (
     CreateOnce,
     Decision,
     Delete,
-    ForceDeletePod,
+    DeletePod,
     StartGroup,
     StopGroup,
 )
@@ -184,7 +184,7 @@ class PureCluster:
                 body["spec"]["replicas"] = 0
             case Delete(kind=kind, name=name, uid=uid):
                 assert self.objects.pop((kind, name))["metadata"]["uid"] == uid
-            case ForceDeletePod(uid=uid):
+            case DeletePod(uid=uid):
                 self.pods = [found for found in self.pods if found.uid != uid]
 
     def _apply(self, manifest: Mapping[str, Any], uid: str | None) -> None:
@@ -254,8 +254,8 @@ def told(actions: Iterable[Action]) -> list[str]:
                 lines.append(f"stop {name}")
             case Delete(kind=kind, name=name):
                 lines.append(f"delete {kind} {name}")
-            case ForceDeletePod(name=name):
-                lines.append(f"force {name}")
+            case DeletePod(name=name, force=force):
+                lines.append(f"{'force' if force else 'delete'} {name}")
             case CreateOnce(manifest=manifest):
                 lines.append(f"create {manifest['kind']} {manifest['metadata']['name']}")
             case Apply(manifest=manifest):

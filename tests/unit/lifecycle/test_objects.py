@@ -30,6 +30,7 @@ def pack(value: Any) -> bytes:
 def child(kind: str = "Service", name: str = "x", **changes: Any) -> ChildRecord:
     record = ChildRecord(
         kind=kind,
+        namespace="default",
         name=name,
         uid=f"uid-{name}",
         owner="cr",
@@ -106,6 +107,7 @@ def revisions(count: int) -> dict[str, RevisionRecord]:
     return {
         f"r{number}": RevisionRecord(
             kind="ControllerRevision",
+            namespace="default",
             name=f"x-r{number}",
             uid=f"uid-{number}",
             owner="cr",

@@ -63,6 +63,7 @@ def record(content: RevisionContent, number: int) -> RevisionRecord:
     data = controller_revision(OWNER, content, number)["data"]
     return RevisionRecord(
         kind="ControllerRevision",
+        namespace="default",
         name=f"x-{content.hash}",
         uid=f"uid-{number}",
         owner="cr",

@@ -8,7 +8,6 @@ import pytest
 
 from deepseek_operator.lifecycle.groups import advance
 from deepseek_operator.lifecycle.records import ContainerRecord, PodRecord
-from deepseek_operator.lifecycle.watchdogs import STARTUP_MARGIN_SECONDS
 from tests.unit.lifecycle.observed import NOW, TARGET, entry, later, limits, pod, seen, serving_entry, stateful_set
 
 BEGUN = "2026-01-01T12:00:00Z"
@@ -31,7 +30,7 @@ CASES = {
     "the model does not load": (
         entry(),
         (running(0), running(1, started=True)),
-        3600 + STARTUP_MARGIN_SECONDS,
+        3600,
         "StartupDeadlineExceeded",
     ),
     "a leader that served hangs": (FORMED, (pod(0, ready=False, ready_changed=BEGUN), pod(1)), 300, "RankUnready"),
@@ -80,7 +79,7 @@ def test_a_rank_that_fetches_weights_for_hours_is_no_incident() -> None:
 
 def test_the_deadlines_of_the_spec_are_kept() -> None:
     observed = seen(running(0), running(1, started=True), owner=stateful_set())
-    short = limits(startup_seconds=100)
+    short = limits(startup_deadline=100)
     after = advance(entry(), observed, limits=short, start_with=TARGET, suspended=False, now=later(230))
     assert "100 s" in after.incidents[0].message
     patient = limits(unready_after=5000)

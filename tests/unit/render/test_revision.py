@@ -15,7 +15,7 @@ from deepseek_operator.render.owner import pod_selector
 from deepseek_operator.render.revision import controller_revision, parse, revision_hash
 from tests.unit.render.samples import FP8_SPEC, H100_PLAN, LAUNCH, OWNER, RANK_WEIGHTS, revision, spec
 
-OUTSIDE = {"replicas", "suspend", "access", "rollout", "recovery"}
+OUTSIDE = {"replicas", "suspend", "access", "rollout", "recovery", "startup"}
 """Fields of the spec that change without new pods; of access, keys is inside."""
 
 
@@ -32,7 +32,6 @@ def test_patience_is_no_part_of_a_revision() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"startup": {"deadlineSeconds": 7200}},
         {"model": "deepseek-ai/DeepSeek-R1"},
         {"revision": "v1"},
         {"servedName": "v3"},
