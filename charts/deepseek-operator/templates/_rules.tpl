@@ -41,4 +41,8 @@
 - apiGroups: [storage.k8s.io]
   resources: [storageclasses]
   verbs: [list]
+# Devices of nodes whose vendor runs its DRA driver in place of the device plugin.
+- apiGroups: [resource.k8s.io]
+  resources: [resourceslices, deviceclasses]
+  verbs: [list]
 {{- end -}}

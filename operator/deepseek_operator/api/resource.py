@@ -204,6 +204,9 @@ class Scheduling(Model):
     """PriorityClass of the pods."""
     scheduler_name: ObjectName | None = None
     """Scheduler of the pods."""
+    topology_key: LabelKey | None = None
+    """Node label whose value all nodes of a group must share, e.g. nvidia.com/gpu.clique or
+    topology.kubernetes.io/zone. Groups may differ; nodes without the label are not planned on."""
 
 
 class Volume(Model):

@@ -28,7 +28,7 @@ from deepseek_operator.lifecycle.records import (
     Snapshot,
     StatefulSetRecord,
 )
-from deepseek_operator.plan.inventory import read_node
+from deepseek_operator.plan.inventory import Published, read_node
 from deepseek_operator.plan.types import Node
 
 Key = tuple[str, str]
@@ -46,6 +46,7 @@ class Cache:
         self._children: defaultdict[str, dict[ChildKey, ChildRecord]] = defaultdict(dict)
         self._pods: defaultdict[str, dict[str, PodRecord]] = defaultdict(dict)
         self._nodes: dict[str, Node] = {}
+        self._published: Published = {}
         self._versions: dict[tuple[str, str], int] = {}
         self._owners: dict[tuple[str, str], str] = {}
         self.nodes_version = 0
@@ -68,6 +69,14 @@ class Cache:
             self._keys[record.uid] = key
             return {key}
         return self._put_owned(kind, body, identity)
+
+    def put_published(self, published: Published) -> set[Key]:
+        """Take in what ResourceSlices tell; returns the deployments to look at."""
+        if published == self._published:
+            return set()
+        self._published = published
+        self.nodes_version += 1
+        return set(self._deployments)
 
     def remove(self, kind: kinds.Kind, body: Mapping[str, Any]) -> set[Key]:
         """Forget an object; returns the deployments to look at."""
@@ -116,6 +125,11 @@ class Cache:
     def nodes(self) -> Mapping[str, Node]:
         """All nodes by name."""
         return self._nodes
+
+    @property
+    def published(self) -> Published:
+        """Devices in ResourceSlices, by node."""
+        return self._published
 
     def deployment(self, key: Key) -> DeploymentRecord | None:
         """A deployment as last seen."""

@@ -25,10 +25,12 @@ from deepseek_operator.control.execute import Executor, NameTakenError, TooEarly
 from deepseek_operator.control.leader import LeadershipLostError
 from deepseek_operator.control.metrics import INCIDENTS, RECONCILE_SECONDS, RECONCILES
 from deepseek_operator.control.queue import WorkQueue
+from deepseek_operator.control.usage import Usage
 from deepseek_operator.control.verify import Verifier
 from deepseek_operator.lifecycle.actions import Decision
 from deepseek_operator.lifecycle.decide import decide
-from deepseek_operator.lifecycle.records import ChildKey, DeploymentRecord
+from deepseek_operator.lifecycle.outcome import Outcome
+from deepseek_operator.lifecycle.records import ChildKey, DeploymentRecord, Snapshot
 from deepseek_operator.lifecycle.resolve import Surroundings, resolve
 from deepseek_operator.plan.inventory import take_inventory
 from deepseek_operator.plan.types import Facts, Inventory
@@ -51,6 +53,7 @@ class Reconciler:
         cache: Cache,
         executor: Executor,
         verifier: Verifier,
+        usage: Usage,
         queue: WorkQueue[Key],
         catalog: Catalog,
         config: OperatorConfig,
@@ -59,6 +62,7 @@ class Reconciler:
         self._cache = cache
         self._executor = executor
         self._verifier = verifier
+        self._usage = usage
         self._queue = queue
         self._catalog = catalog
         self._config = config
@@ -113,7 +117,7 @@ class Reconciler:
             decision = await self._step(deployment, taken)
         except NameTakenError as error:
             current = self._cache.deployment(key) or deployment
-            decision = self._decide(current, error.key)
+            decision = await self._decide(current, error.key)
             await self._publish(current, decision)
             taken = error.key
         if taken:
@@ -122,14 +126,35 @@ class Reconciler:
             self._queue.add_after(key, decision.requeue_seconds)
 
     async def _step(self, deployment: DeploymentRecord, taken: ChildKey | None) -> Decision:
-        decision = self._decide(deployment, taken)
+        decision = await self._decide(deployment, taken)
         current = await self._publish(deployment, decision)
         if taken is None:
             for action in decision.actions:
                 await self._executor.run(current, action)
         return decision
 
-    def _decide(self, deployment: DeploymentRecord, taken: ChildKey | None) -> Decision:
+    async def _decide(self, deployment: DeploymentRecord, taken: ChildKey | None) -> Decision:
+        keys = (secrets.token_urlsafe(32), secrets.token_urlsafe(32))
+        seen = self._usage.version
+        snapshot, outcome = self._resolve(deployment, taken, keys)
+        if outcome.plan is not None and not outcome.stored and await self._usage.renew(seen=seen):
+            # A plan is about to be made for good: choose by what is in use now.
+            snapshot, outcome = self._resolve(deployment, taken, keys)
+        if outcome.refusal is not None and outcome.refusal.waits_for_cluster:
+            nodes = self._cache.nodes_version
+            wait = await self._verifier.renew_devices()
+            if wait is not None:
+                self._queue.add_after((deployment.namespace, deployment.name), wait)
+            if self._cache.nodes_version != nodes:
+                snapshot, outcome = self._resolve(deployment, taken, keys)
+        if outcome.plan is not None and outcome.spec is not None:
+            groups = 0 if outcome.spec.suspend else outcome.spec.replicas
+            self._usage.claim(deployment.uid, outcome.plan, groups=groups)
+        return decide(snapshot, outcome, now=datetime.now(UTC))
+
+    def _resolve(
+        self, deployment: DeploymentRecord, taken: ChildKey | None, keys: tuple[str, str]
+    ) -> tuple[Snapshot, Outcome]:
         snapshot = self._cache.snapshot(deployment, name_taken=taken)
         around = Surroundings(
             catalog=self._catalog,
@@ -139,12 +164,11 @@ class Reconciler:
                 node_path=self._config.weights.node_path,
                 allow_host_network=self._config.allow.host_network,
                 allow_host_path=self._config.allow.host_path,
+                used=self._usage.by_others(deployment.uid),
             ),
             inventory_of=self._inventory,
         )
-        keys = (secrets.token_urlsafe(32), secrets.token_urlsafe(32))
-        outcome = resolve(snapshot, around, keys=keys)
-        return decide(snapshot, outcome, now=datetime.now(UTC))
+        return snapshot, resolve(snapshot, around, keys=keys)
 
     async def _publish(self, deployment: DeploymentRecord, decision: Decision) -> DeploymentRecord:
         """Write status if it changed, then tell about transitions."""
@@ -187,7 +211,9 @@ class Reconciler:
             self._inventories_version = self._cache.nodes_version
         wanted = tuple(tolerations)
         if wanted not in self._inventories:
-            self._inventories[wanted] = take_inventory(self._cache.nodes.values(), self._catalog, tolerations=wanted)
+            self._inventories[wanted] = take_inventory(
+                self._cache.nodes.values(), self._catalog, tolerations=wanted, published=self._cache.published
+            )
         return self._inventories[wanted]
 
 

@@ -69,6 +69,8 @@ def _template(owner: Owner, index: int, revision: RevisionContent, *, incarnatio
         INCARNATION_LABEL: str(incarnation),
         REVISION_LABEL: revision.hash,
     }
+    for term in _affinity_terms(template, "podAffinity"):
+        term["labelSelector"] = {"matchLabels": pod_selector(owner, index)}
     engine = _engine(template)
     engine["env"] = [
         {"name": "GROUP", "value": str(index)},
@@ -78,6 +80,12 @@ def _template(owner: Owner, index: int, revision: RevisionContent, *, incarnatio
     if revision.nodes_per_group > 1:
         template["spec"]["affinity"]["podAntiAffinity"] = _one_pod_a_node(pod_selector(owner, index))
     return template
+
+
+def _affinity_terms(template: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
+    affinity = template["spec"].get("affinity", {}).get(kind, {})
+    terms: list[dict[str, Any]] = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", [])
+    return terms
 
 
 def _engine(template: Mapping[str, Any]) -> dict[str, Any]:
