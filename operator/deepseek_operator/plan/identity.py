@@ -27,6 +27,7 @@ from deepseek_operator.plan.types import Node
 Labels = tuple[tuple[str, str], ...]
 """Keys and values as they stand on a node."""
 
+HOST_ARCHITECTURE: Final = "kubernetes.io/arch"
 _MIB_A_GIB: Final = 1024
 
 
@@ -61,6 +62,15 @@ class Reader:
             for label in accelerator.labels:
                 key, pattern = next(iter(label.items()))
                 self._index[accelerator.vendor, key].append((pattern, label, accelerator))
+        self._keys = tuple(sorted(_known_keys(catalog)))
+        spelled = [vendor for vendor in self.vendors if vendor.values_in_keys]
+        self._prefixes = tuple(f"{key}." for vendor in spelled for key in _own_keys(vendor))
+
+    def view(self, node: Node) -> tuple[object, ...]:
+        """The labels that could matter. Two nodes with the same view carry the same accelerators."""
+        labels = node.labels
+        mixed = tuple((key, labels[key]) for key in labels if key.startswith(self._prefixes))
+        return (tuple(map(labels.get, self._keys)), mixed)
 
     def device_resource(self, node: Node) -> tuple[Vendor, str, int] | None:
         """The vendor, the extended resource and the number of devices that a node offers, or None."""
@@ -181,6 +191,27 @@ def compute_capability(node: Node, vendor: Vendor) -> str | None:
     """``9.0``, where labels tell it; ``9`` where only the major is told."""
     told = [node.labels[key] for key in vendor.compute_labels if key in node.labels]
     return ".".join(told) or None
+
+
+def _own_keys(vendor: Vendor) -> Iterator[str]:
+    """All keys of labels that a vendor's entry names."""
+    yield from vendor.product_labels
+    yield from vendor.synonyms
+    yield from vendor.autoscaled
+    yield from (key for keys in vendor.autoscaled.values() for key in keys)
+    yield from vendor.memory_labels
+    yield from vendor.count_labels
+    yield from vendor.compute_labels
+    yield from vendor.driver_labels
+    yield from vendor.present_labels
+    yield from vendor.pci_labels
+    yield from vendor.refused_labels
+
+
+def _known_keys(catalog: Catalog) -> set[str]:
+    keys = {key for vendor in catalog.vendors.values() for key in _own_keys(vendor)}
+    keys |= {key for accelerator in catalog.accelerators for label in accelerator.labels for key in label}
+    return keys | {HOST_ARCHITECTURE}
 
 
 def _others(vendor: Vendor, label: Mapping[str, str], first: str, labels: Mapping[str, str]) -> Labels | None:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from types import MappingProxyType
@@ -168,7 +168,7 @@ def selected(labels: Mapping[str, str], selector: Mapping[str, str]) -> bool:
 
 def host_architecture(node: Node) -> str:
     """amd64 or arm64; amd64 where the kubelet's label is missing."""
-    return node.labels.get("kubernetes.io/arch", "amd64")
+    return node.labels.get(identity.HOST_ARCHITECTURE, "amd64")
 
 
 class _Counter:
@@ -179,8 +179,9 @@ class _Counter:
         self._catalog = catalog
         self._tolerations = tolerations
         self._published = published
-        # Thousands of nodes offer the same few names.
+        # Thousands of nodes offer the same few names, and are alike in all that is looked at.
         self._rdma = cache(self._rdma_rank)
+        self._alike: dict[tuple[object, ...], _Counted] = {}
 
     def offered(self, node: Node) -> str | None:
         """The resource by which pods reach the node's devices, counted or not."""
@@ -191,6 +192,18 @@ class _Counter:
 
     def count(self, node: Node) -> _Counted | SkippedNode | None:
         """The node's devices, the reason why they do not count, or None where there are none."""
+        extended = tuple(item for item in node.allocatable.items() if "/" in item[0])
+        published = self._published.get(node.name)
+        view = (node.ready, node.unschedulable, node.taints, extended, published, self.reader.view(node))
+        known = self._alike.get(view)
+        if known is not None:
+            return replace(known, node=node)
+        outcome = self._judge(node)
+        if isinstance(outcome, _Counted):
+            self._alike[view] = outcome
+        return outcome
+
+    def _judge(self, node: Node) -> _Counted | SkippedNode | None:
         vendor = self.reader.vendor_of(node)
         offer = self.reader.device_resource(node)
         published = () if offer is not None else self._published.get(node.name, ())
