@@ -42,9 +42,6 @@ def test_nodes_that_others_use_are_taken_last(world: World, use_nodes: UseNodes)
     )
     world.apply()
     assert product(world) == "NVIDIA-H100-80GB-HBM3"
-    world.kubectl("-n", world.namespace, "delete", "pods", "--all", "--wait=true")
-    world.apply("y")
-    assert product(world, "y") == H200
 
 
 def test_a_burst_of_deployments_spreads_over_the_classes(world: World, use_nodes: UseNodes) -> None:

@@ -25,7 +25,7 @@ OBJECTS = list(yaml.safe_load_all(INSTALL.read_text(encoding="utf-8")))
 def rights_in_code() -> dict[tuple[str, str], set[str]]:
     """The table in the docstring of ``control/kinds.py``: (group, resource) to verbs."""
     assert kinds.__doc__ is not None
-    kept_by = "kopf watch|list at verify|never read|read by the elector"
+    kept_by = "kopf watch|list at verify|list at planning|never read|read by the elector"
     rows = re.findall(rf"^(\w+)(\(Claim\))? +(?:{kept_by}) +(.*)$", kinds.__doc__, re.MULTILINE)
     rights: dict[tuple[str, str], set[str]] = {}
     for name, both, words in rows:

@@ -29,6 +29,9 @@
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
+- apiGroups: [resource.k8s.io]
+  resources: [resourceclaims]
+  verbs: [list]
 {{- end -}}
 
 {{- define "deepseek-operator.clusterRules" -}}

@@ -14,6 +14,7 @@ ControllerRevision     kopf watch          get list watch create patch delete
 StorageClass           list at verify      list
 ResourceSlice          list at verify      list
 DeviceClass            list at verify      list
+ResourceClaim          list at planning    list
 Secret                 never read          create
 PersistentVolume(Claim) never read         create
 Event                  never read          create
@@ -22,8 +23,8 @@ Lease                  read by the elector get create update
 
 No finalizer is ever set; the right to is what the admission plugin OwnerReferencesPermissionEnforcement (OpenShift)
 asks of those who write ``blockOwnerDeletion``. Children are watched by label, so that the streams carry only our own.
-Pods of others are listed, not watched, and only when a plan is made (``usage``). ResourceSlices and DeviceClasses are
-absent from clusters without DRA, which counts as none.
+Pods and ResourceClaims of others are listed, not watched, and only when a plan is made (``usage``). ResourceSlices and
+DeviceClasses are absent from clusters without DRA, which counts as none.
 Secrets are never read: whoever may create a deployment must not reach other people's Secrets through the operator.
 """
 
@@ -111,12 +112,13 @@ RESOURCE_SLICE: Final = Kind(
 DEVICE_CLASS: Final = Kind(
     kind="DeviceClass", group="resource.k8s.io", version="v1", plural="deviceclasses", namespaced=False
 )
+RESOURCE_CLAIM: Final = Kind(kind="ResourceClaim", group="resource.k8s.io", version="v1", plural="resourceclaims")
 EVENT: Final = Kind(kind="Event", group="events.k8s.io", version="v1", plural="events")
 LEASE: Final = Kind(kind="Lease", group="coordination.k8s.io", version="v1", plural="leases")
 
 ALL: Final = (
     DEPLOYMENT, STATEFUL_SET, POD, NODE, SERVICE, NETWORK_POLICY, BUDGET, REVISION, SECRET, VOLUME, CLAIM,
-    STORAGE_CLASS, RESOURCE_SLICE, DEVICE_CLASS, EVENT, LEASE,
+    STORAGE_CLASS, RESOURCE_SLICE, DEVICE_CLASS, RESOURCE_CLAIM, EVENT, LEASE,
 )  # fmt: skip
 BY_KIND: Final = {kind.kind: kind for kind in ALL}
 WATCHED: Final = tuple(kind for kind in ALL if kind.watched)

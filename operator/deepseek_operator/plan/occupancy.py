@@ -11,14 +11,19 @@ a burst of deployments does not count the same nodes twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from deepseek_operator.plan.quantities import whole
 from deepseek_operator.plan.types import HardwareClass
 
+IMPLICIT_PREFIX: Final = "deviceclass.resource.kubernetes.io/"
+"""Before the name of a DeviceClass: an extended resource that every class has (KEP-5004)."""
+
 _FINISHED: Final = frozenset({"Succeeded", "Failed"})
+_FOR_A_REQUEST: Final = "resource.kubernetes.io/extended-resource-claim"
+"""Marks the claims that the scheduler makes for pods with an extended resource: they count by their requests."""
 Manifest = Mapping[str, Any]
 
 
@@ -51,6 +56,20 @@ def requested(pod: Manifest, resources: frozenset[str]) -> int:
             together += devices
         largest = max(largest, devices)
     return max(together, largest)
+
+
+def allocated(claim: Manifest, drivers: frozenset[str]) -> Iterator[str]:
+    """Nodes of the accelerators that a ResourceClaim holds, one for each device.
+
+    Drivers of accelerators publish a pool for each node under the node's name (kubernetes-sigs/dra-driver-nvidia-gpu,
+    ROCm/k8s-gpu-dra-driver). Access for administration holds nothing.
+    """
+    if (claim.get("metadata") or {}).get("annotations", {}).get(_FOR_A_REQUEST) is not None:
+        return
+    allocation = (claim.get("status") or {}).get("allocation") or {}
+    for result in (allocation.get("devices") or {}).get("results") or ():
+        if result.get("driver") in drivers and not result.get("adminAccess"):
+            yield str(result.get("pool", ""))
 
 
 def startable(hardware: HardwareClass, used: Mapping[str, int], *, nodes: int, devices: int, wanted: int = 1) -> int:

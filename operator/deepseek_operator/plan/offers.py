@@ -54,7 +54,7 @@ def offers(
         if each.product not in allowed:
             refused.append(_refused(each, "not the hardware of spec.hardware"))
             continue
-        nodes = tuple(name for name in each.nodes if selected(inventory.labels.get(name, {}), hardware.node_selector))
+        nodes = _selected(each, inventory, hardware)
         if not nodes:
             refused.append(_refused(each, "no node carries the labels of spec.hardware.nodeSelector"))
             continue
@@ -79,6 +79,12 @@ def offers(
         return Offers(classes=tuple(classes), refused=tuple(refused))
     problem = next(iter(problems), None) or _out_of_reach(inventory, catalog, {each.vendor for each in products})
     return Offers(classes=(), refused=tuple(refused), problem=problem)
+
+
+def _selected(each: HardwareClass, inventory: Inventory, hardware: Hardware) -> tuple[str, ...]:
+    if not hardware.node_selector:
+        return each.nodes
+    return tuple(name for name in each.nodes if selected(inventory.labels.get(name, {}), hardware.node_selector))
 
 
 def in_domains(
@@ -115,8 +121,10 @@ def in_domains(
 
 def _unpinned(hardware: HardwareClass, inventory: Inventory) -> Problem | None:
     """Nothing would keep the pods of a class without labels from nodes of another one."""
+    if hardware.node_labels:
+        return None
     others = set(inventory.bearers.get(hardware.resource, ())) - set(hardware.nodes)
-    if hardware.node_labels or not others:
+    if not others:
         return None
     return Problem(
         field="spec.hardware.nodeSelector",

@@ -15,9 +15,11 @@ from deepseek_operator.control import kinds
 from deepseek_operator.control.cache import Cache
 from deepseek_operator.control.client import KubeClient
 from deepseek_operator.control.usage import FRESH_SECONDS, Usage
+from deepseek_operator.plan.slices import devices_by_node
 from deepseek_operator.plan.types import Plan
 from tests.unit.plan import nodes
 from tests.unit.plan.cases import plan_of
+from tests.unit.plan.labellers import published
 from tests.unit.plan.test_placement import many
 
 
@@ -26,11 +28,15 @@ class Pods:
 
     def __init__(self) -> None:
         self.items: list[dict[str, Any]] = []
+        self.claims: list[dict[str, Any]] = []
         self.lists = 0
 
     async def pages(
         self, kind: kinds.Kind, *, namespace: str | None = None, fields: str = ""
     ) -> AsyncIterator[dict[str, Any]]:
+        if kind is kinds.RESOURCE_CLAIM:
+            yield {"items": self.claims}
+            return
         assert (kind.kind, kind.selector, namespace) == ("Pod", "", None)
         assert "spec.nodeName!=" in fields
         self.lists += 1
@@ -70,8 +76,8 @@ def plan() -> Plan:
 
 
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = time.monotonic()
-    monkeypatch.setattr("deepseek_operator.control.usage.time.monotonic", lambda: now + FRESH_SECONDS + 1)
+    then = time.monotonic() + FRESH_SECONDS + 1
+    monkeypatch.setattr("deepseek_operator.control.usage.time.monotonic", lambda: then)
 
 
 async def test_pods_of_others_take_their_nodes(usage: Usage, pods: Pods) -> None:
@@ -128,9 +134,7 @@ async def test_pods_that_got_their_nodes_are_no_longer_claimed(
     await usage.renew(seen=usage.version)
     assert usage.by_others("y") == {"h100-2": 8, "h100-0": 8}, "one pod has its node, one is still claimed"
     pods.add("h100-3", owner="x")
-    monkeypatch.undo()
     later(monkeypatch)
-    monkeypatch.setattr(usage, "_listed", float("-inf"))
     await usage.renew(seen=usage.version)
     assert usage.by_others("y") == {"h100-2": 8, "h100-3": 8}
 
@@ -144,6 +148,31 @@ async def test_the_claim_of_a_deleted_deployment_ends_with_the_next_list(
     later(monkeypatch)
     await usage.renew(seen=usage.version)
     assert usage.by_others("y") == {}
+
+
+def resource_claim(node: str, *, driver: str = "gpu.nvidia.com", **more: Any) -> dict[str, Any]:
+    result = {"request": "r", "driver": driver, "pool": node, "device": "gpu-0"}
+    results = [result, {**result, "device": "gpu-1"}, {**result, "device": "gpu-2", "adminAccess": True}]
+    return {"metadata": {"name": "c", **more}, "status": {"allocation": {"devices": {"results": results}}}}
+
+
+async def test_devices_that_claims_hold_count_where_drivers_publish_devices(
+    usage: Usage, cache: Cache, pods: Pods, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for_a_request = {"resource.kubernetes.io/extended-resource-claim": "true"}
+    pods.claims = [
+        resource_claim("a"),
+        resource_claim("b", driver="dra.net"),
+        resource_claim("c", annotations=for_a_request),
+        {"metadata": {"name": "not allocated"}},
+    ]
+    await usage.renew(seen=usage.version)
+    assert usage.by_others("x") == {}
+    slices = devices_by_node([published("a")], [], load())
+    cache.put_published(slices)
+    later(monkeypatch)
+    await usage.renew(seen=usage.version)
+    assert usage.by_others("x") == {"a": 2}
 
 
 async def test_several_workers_share_one_list(usage: Usage, pods: Pods, plan: Plan) -> None:
