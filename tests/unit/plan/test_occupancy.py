@@ -64,8 +64,9 @@ def hardware(names: str, **changes: Any) -> HardwareClass:
         ({"a": 1, "b": 8, "c": 8}, 2, 8, 9, 0),
         ({}, 1, 4, 99, 8),
         ({"a": 4, "b": 5}, 1, 4, 99, 5),
-        # Two ranks of a group never share a node, so six halves on two nodes are two groups, not three.
-        ({"a": 0, "b": 8, "c": 8, "d": 0}, 2, 4, 99, 2),
+        # Two ranks of a group never share a node, so two halves of one node are no group.
+        ({"b": 8, "c": 8, "d": 8}, 2, 4, 99, 0),
+        ({"b": 8, "c": 8}, 2, 4, 99, 2),
     ],
 )
 def test_groups_that_could_start_now(used: dict[str, int], size: int, devices: int, wanted: int, expected: int) -> None:
