@@ -21,6 +21,7 @@ from deepseek_operator.plan.fabric import HOW_TO_CARRY
 from deepseek_operator.plan.offers import Offers, offers
 from deepseek_operator.plan.requests import requests, startup_seconds
 from deepseek_operator.plan.rules import violations
+from deepseek_operator.plan.suitability import told
 from deepseek_operator.plan.types import Candidate, Facts, HardwareClass, Inventory, Parallelism, Plan, Refusal
 
 _WAITING = frozenset({"NodesMissing", "NoVolume"})
@@ -232,7 +233,7 @@ def _warnings(question: Question, best: Option, inventory: Inventory) -> Iterato
     if best.located.weights.volume == "perRank" and best.layout.nodes > 1:
         yield f"each of the {best.layout.nodes} ranks fetches {best.located.weights.size_gib:.0f} GiB of its own"
     yield from best.located.warnings
-    yield from (each.message for each in inventory.skipped)
+    yield from told(inventory.skipped)
 
 
 def _busy(question: Question, best: Option) -> Iterator[str]:
@@ -268,7 +269,7 @@ def _refusal(question: Question, assessments: Sequence[Assessment], offered: Off
     return Refusal(
         problems=tuple(problems),
         considered=(*(line for each in assessments for line in each.lines), *offered.refused),
-        warnings=tuple(each.message for each in inventory.skipped),
+        warnings=told(inventory.skipped),
         waits_for_cluster=waits,
     )
 
@@ -315,7 +316,7 @@ def _nothing_there(spec: Spec, inventory: Inventory, offered: Offers, name: str)
     return Refusal(
         problems=(offered.problem or problem,),
         considered=offered.refused,
-        warnings=tuple(each.message for each in inventory.skipped),
+        warnings=told(inventory.skipped),
         waits_for_cluster=True,
     )
 

@@ -20,7 +20,24 @@ NOT_REQUESTABLE: Final = "NotRequestable"
 MEMORY_TOLERANCE: Final = 0.05
 """Labels of test fixtures and of some clouds are nominal sizes; figures within 5 % are the same product."""
 
+_TOLD_OF_A_REASON: Final = 3
 _BLOCKING: Final = frozenset({"NoSchedule", "NoExecute"})
+
+
+def told(skipped: Sequence[SkippedNode]) -> tuple[str, ...]:
+    """The sentences of nodes that do not count: a few for each reason, then only how many more there are.
+
+    A plan is stored with them, and hundreds of nodes may lack the same label.
+    """
+    reasons: dict[str, list[SkippedNode]] = {}
+    for each in skipped:
+        reasons.setdefault(each.reason, []).append(each)
+    sentences: list[str] = []
+    for reason, nodes in reasons.items():
+        sentences += [each.message for each in nodes[:_TOLD_OF_A_REASON]]
+        if len(nodes) > _TOLD_OF_A_REASON:
+            sentences.append(f"{len(nodes) - _TOLD_OF_A_REASON} more nodes are left out for the same reason, {reason}")
+    return tuple(sentences)
 
 
 def flaw_of_node(node: Node, vendor: Vendor, *, tolerations: Sequence[Toleration]) -> SkippedNode | None:

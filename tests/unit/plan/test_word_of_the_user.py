@@ -104,3 +104,9 @@ def test_nodes_that_no_label_tells_apart_need_a_node_selector() -> None:
     plan = with_slices(cluster, slices, [MAPPED], hardware={"product": "H200", "nodeSelector": {"pool": "h200"}})
     assert isinstance(plan, Plan)
     assert plan.hardware.nodes == ("a",)
+
+
+def test_hundreds_of_nodes_with_one_flaw_take_four_sentences() -> None:
+    refusal = refusal_of([machine(f"n{index:03}", H200, ready=False, nvidia__gpu=8) for index in range(300)])
+    assert len(refusal.warnings) == 4
+    assert refusal.warnings[-1] == "297 more nodes are left out for the same reason, NotReady"
