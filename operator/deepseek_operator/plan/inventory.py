@@ -118,6 +118,7 @@ def take_inventory(
     unlabelled: list[Node] = []
     labels: dict[str, Mapping[str, str]] = {}
     bearers: defaultdict[str, list[str]] = defaultdict(list)
+    parts: list[tuple[Mapping[str, str], tuple[str, str]]] = []
     for node in sorted(nodes, key=lambda each: each.name):
         resource = counter.offered(node)
         if resource is not None:
@@ -128,10 +129,13 @@ def take_inventory(
             labels[node.name] = node.labels
         elif outcome is not None:
             skipped.append(outcome)
+            if outcome.label is not None:
+                parts.append((node.labels, outcome.label))
             if outcome.reason in {suitability.UNLABELLED, suitability.UNKNOWN}:
                 unlabelled.append(node)
+    classes = (_class(groups[key], catalog) for key in sorted(groups))
     return Inventory(
-        classes=tuple(_class(groups[key], catalog) for key in sorted(groups)),
+        classes=tuple(replace(each, avoided=_avoided(each, parts)) for each in classes),
         skipped=tuple(skipped),
         unlabelled=tuple(unlabelled),
         labels=labels,
@@ -318,6 +322,13 @@ def _class(members: Sequence[_Counted], catalog: Catalog) -> HardwareClass:
         memory_bytes=min(node.allocatable.get("memory", 0) for node in nodes),
         nodes=tuple(node.name for node in nodes),
     )
+
+
+def _avoided(
+    hardware: HardwareClass, parts: Iterable[tuple[Mapping[str, str], tuple[str, str]]]
+) -> tuple[tuple[str, str], ...]:
+    """Labels to keep off: a device id or a cloud's label is the same on nodes with whole devices and with parts."""
+    return tuple(sorted({label for labels, label in parts if selected(labels, hardware.node_labels)}))
 
 
 def rdma_count(resource: str | None, extended: Mapping[str, int], catalog: Catalog) -> int:

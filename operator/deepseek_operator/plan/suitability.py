@@ -225,6 +225,7 @@ def _not_whole(node: Node, vendor: Vendor) -> SkippedNode | None:
                     "NotWhole",
                     f"shares, slices or partitions its devices ({name}={value}); the ranks need whole ones: "
                     "turn that off, or use other nodes",
+                    label=reading.label,
                 )
     for resource, amount in sorted(node.allocatable.items()):
         if amount > 0 and any(fnmatchcase(resource, pattern) for pattern in vendor.refused_resources):
@@ -262,5 +263,5 @@ def _contradictory(node: Node, what: str, remedy: str) -> SkippedNode:
     return _skip(node, "Contradictory", f"{what}; {remedy}")
 
 
-def _skip(node: Node, reason: str, what: str) -> SkippedNode:
-    return SkippedNode(name=node.name, reason=reason, message=f"node {node.name} {what}")
+def _skip(node: Node, reason: str, what: str, *, label: tuple[str, str] | None = None) -> SkippedNode:
+    return SkippedNode(name=node.name, reason=reason, message=f"node {node.name} {what}", label=label)

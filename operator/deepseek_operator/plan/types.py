@@ -98,6 +98,8 @@ class HardwareClass:
     """Label whose value all nodes of a group must share (spec.scheduling.topologyKey)."""
     domains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """With a topology key: its values and their nodes."""
+    avoided: tuple[tuple[str, str], ...] = ()
+    """Labels of nodes that share or partition their devices and that ``node_labels`` would let pods onto."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +109,8 @@ class SkippedNode:
     name: str
     reason: str
     message: str
+    label: tuple[str, str] | None = None
+    """The label that tells of parts of devices, where one does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

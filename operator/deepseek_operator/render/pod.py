@@ -85,10 +85,19 @@ def _node_affinity(spec: Spec, plan: Plan) -> dict[str, Any]:
     wanted = {("kubernetes.io/arch", plan.hardware.host_architecture)}
     wanted |= set(plan.hardware.node_labels.items()) | set(spec.hardware.node_selector.items())
     expressions = [{"key": key, "operator": "In", "values": [value]} for key, value in sorted(wanted)]
+    expressions += _whole_devices(plan)
     expressions += _large_domains(plan)
     return {
         "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": expressions}]}
     }
+
+
+def _whole_devices(plan: Plan) -> list[dict[str, Any]]:
+    """Keeps ranks off nodes that offer parts of devices under the same resource and the same product labels."""
+    values: dict[str, list[str]] = {}
+    for key, value in plan.hardware.avoided:
+        values.setdefault(key, []).append(value)
+    return [{"key": key, "operator": "NotIn", "values": values[key]} for key in sorted(values)]
 
 
 def _together(topology_key: str) -> dict[str, Any]:

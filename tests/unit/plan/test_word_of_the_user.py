@@ -4,25 +4,36 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from deepseek_operator.catalog.load import load
 from deepseek_operator.plan.inventory import read_node, take_inventory
 from deepseek_operator.plan.placement import make_plan
 from deepseek_operator.plan.slices import devices_by_node
 from deepseek_operator.plan.types import Plan, Refusal
+from deepseek_operator.render.pod import pod_template
 from tests.unit.plan.cases import FACTS, plan_of, refusal_of, spec_of
 from tests.unit.plan.labellers import (
     H100,
     H200,
     MAPPED,
+    MI300X,
     NFD_NVIDIA,
     UNMAPPED,
+    amd,
+    gke,
+    karpenter,
     machine,
     nvidia_device,
     published,
     resource_slice,
 )
 from tests.unit.plan.nodes import Manifest
+from tests.unit.render.samples import LAUNCH, OWNER
 
+GKE = gke("nvidia-h100-80gb", machine_type="a3-highgpu-8g")
+del GKE["cloud.google.com/gke-accelerator-count"]
+KARPENTER = karpenter("h100", 81920, machine_type="p5.48xlarge")
 H200_WISH: dict[str, Any] = {"hardware": {"product": "H200"}}
 
 
@@ -104,6 +115,31 @@ def test_nodes_that_no_label_tells_apart_need_a_node_selector() -> None:
     plan = with_slices(cluster, slices, [MAPPED], hardware={"product": "H200", "nodeSelector": {"pool": "h200"}})
     assert isinstance(plan, Plan)
     assert plan.hardware.nodes == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("whole", "parts", "resource", "label"),
+    [
+        (MI300X, amd("74a1", "AMD_Instinct_MI300X_OAM", 192, partition="CPX_NPS4"), "amd", "CPX_NPS4"),
+        (GKE, {**GKE, "cloud.google.com/gke-gpu-partition-size": "1g.10gb"}, "nvidia", "1g.10gb"),
+        (KARPENTER, {**KARPENTER, "nvidia.com/mig.config": "all-1g.10gb"}, "nvidia", "all-1g.10gb"),
+    ],
+    ids=["AMD", "GKE", "Karpenter"],
+)
+def test_pods_are_kept_off_partitions_that_carry_the_same_product_label(
+    whole: dict[str, str], parts: dict[str, str], resource: str, label: str
+) -> None:
+    cluster = [
+        *(machine(name, whole, extra={f"{resource}.com/gpu": 8, "rdma/hca": 8}) for name in "ab"),
+        machine("c", parts, extra={f"{resource}.com/gpu": 64, "rdma/hca": 8}),
+    ]
+    plan = plan_of(cluster)
+    assert plan.hardware.nodes == ("a", "b")
+    assert plan.hardware.node_labels.items() <= parts.items(), "nothing else would keep them off"
+    template = pod_template(owner=OWNER, spec=spec_of({}), plan=plan, launch=LAUNCH, revision="r")
+    affinity = template["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    expressions = affinity["nodeSelectorTerms"][0]["matchExpressions"]
+    assert [each["values"] for each in expressions if each["operator"] == "NotIn"] == [[label]]
 
 
 def test_hundreds_of_nodes_with_one_flaw_take_four_sentences() -> None:
