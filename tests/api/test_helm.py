@@ -105,7 +105,7 @@ def test_named_namespaces_take_away_rights_in_all_others() -> None:
     assert set(roles) == {"blue", "green", NAMESPACE}
     everywhere = next(role for role in of_kind(objects, "ClusterRole") if role["metadata"]["name"] == RELEASE)
     kinds = {resource for rule in everywhere["rules"] for resource in rule["resources"]}
-    assert kinds == {"nodes", "persistentvolumes", "storageclasses"}
+    assert kinds == {"nodes", "persistentvolumes", "storageclasses", "resourceslices", "deviceclasses"}
     (deployment,) = of_kind(objects, "Deployment")
     arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
     assert arguments[-2:] == ["--namespace=blue", "--namespace=green"]

@@ -27,7 +27,8 @@ def rights_in_code() -> dict[tuple[str, str], set[str]]:
     """The table in the docstring of ``control/kinds.py``: (group, resource) to verbs."""
     assert kinds.__doc__ is not None
     kept_by = (
-        "kopf watch|list at verify|never read|read while stuck|read when it exists|with its volume|read by the elector"
+        "kopf watch|list at verify|list at planning|never read|with its volume|"
+        "read while stuck|read when it exists|read by the elector"
     )
     rows = re.findall(rf"^(\w+) +(?:{kept_by}) +(.*)$", kinds.__doc__, re.MULTILINE)
     rights: dict[tuple[str, str], set[str]] = {}

@@ -36,6 +36,9 @@
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [list, create]
+- apiGroups: [resource.k8s.io]
+  resources: [resourceclaims]
+  verbs: [list]
 {{- end -}}
 
 {{- define "deepseek-operator.clusterRules" -}}
@@ -47,5 +50,9 @@
   verbs: [get, create, patch]
 - apiGroups: [storage.k8s.io]
   resources: [storageclasses]
+  verbs: [list]
+# Devices of nodes whose vendor runs its DRA driver in place of the device plugin.
+- apiGroups: [resource.k8s.io]
+  resources: [resourceslices, deviceclasses]
   verbs: [list]
 {{- end -}}

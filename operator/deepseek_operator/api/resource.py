@@ -205,6 +205,9 @@ class Scheduling(Model):
     """PriorityClass of the pods."""
     scheduler_name: ObjectName | None = None
     """Scheduler of the pods."""
+    topology_key: LabelKey | None = None
+    """Node label whose value all nodes of a group must share, e.g. nvidia.com/gpu.clique or
+    topology.kubernetes.io/zone. Groups may differ; nodes without the label are not planned on."""
     gang: Gang = "none"
     """Gang scheduler that places the pods of a group together. kubernetes: the cluster's own (feature gate
     GenericWorkload); coscheduling: the plugin of scheduler-plugins. It must be installed. Default: none; half-placed

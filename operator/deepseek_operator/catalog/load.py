@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from deepseek_operator.catalog.types import (
     Accelerator,
+    Architecture,
     Catalog,
     EngineRelease,
     MemoryRules,
@@ -58,9 +59,11 @@ def read(folder: Traversable) -> Catalog:
     models = [_record(Model, _with_precisions(data), name) for name, data in _files(folder / "models")]
     vendors: dict[str, Vendor] = {}
     accelerators: list[Accelerator] = []
+    architectures: dict[str, Architecture] = {}
     for name, data in _files(folder / "accelerators"):
-        vendor, listed = _vendor_file(name, data)
+        vendor, known, listed = _vendor_file(name, data)
         vendors[vendor.name] = vendor
+        architectures |= known
         accelerators += listed
     name = "engines/sglang.yaml"
     engine = _mapping(_parse(folder / "engines" / "sglang.yaml", name), name)
@@ -75,6 +78,7 @@ def read(folder: Traversable) -> Catalog:
     return Catalog(
         models={model.name: model for model in models},
         accelerators=tuple(accelerators),
+        architectures=architectures,
         vendors=vendors,
         releases=releases,
         memory_tiers={
@@ -87,12 +91,21 @@ def read(folder: Traversable) -> Catalog:
     )
 
 
-def _vendor_file(name: str, data: Any) -> tuple[Vendor, tuple[Accelerator, ...]]:
+def _vendor_file(name: str, data: Any) -> tuple[Vendor, dict[str, Architecture], tuple[Accelerator, ...]]:
     content = _mapping(data, name)
-    _only(name, content, {"vendor", "accelerators"})
+    _only(name, content, {"vendor", "architectures", "accelerators"})
     vendor = _record(Vendor, content["vendor"], f"{name}: vendor")
-    listed = [{"vendor": vendor.name, **each} for each in content["accelerators"]]
-    return vendor, _records(Accelerator, listed, f"{name}: accelerators")
+    records = _records(Architecture, content["architectures"], f"{name}: architectures")
+    known = {each.name: each for each in records}
+    listed = []
+    for each in content["accelerators"]:
+        architecture = known.get(each.get("architecture"))
+        if architecture is None:
+            message = f"{each.get('architecture')} is none of {', '.join(known)}"
+            raise CatalogError(name, f"accelerators.{each.get('product')}.architecture", message)
+        gate = {"precisions": architecture.precisions, "kv_precisions": architecture.kv_precisions}
+        listed.append({"vendor": vendor.name, **gate, **each})
+    return vendor, known, _records(Accelerator, listed, f"{name}: accelerators")
 
 
 def _with_precisions(data: Any) -> Any:

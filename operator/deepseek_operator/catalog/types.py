@@ -29,7 +29,37 @@ class Accelerator:
     """Weight precisions that run natively in SGLang."""
     kv_precisions: tuple[Precision, ...]
     labels: tuple[Mapping[str, str], ...]
-    """Label sets, any of which identifies the product on a node; values may be shell patterns."""
+    """Label sets, any of which identifies the product on a node, by its first key; values may be shell patterns."""
+    source: str
+    host_architecture: str = "amd64"
+    """kubernetes.io/arch of the usual host, for pools that scale from zero."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """What the devices of one architecture run natively; products take it over unless they say otherwise."""
+
+    name: str
+    precisions: tuple[Precision, ...]
+    """Weight precisions, best first."""
+    kv_precisions: tuple[Precision, ...]
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedDevices:
+    """How a vendor's DRA driver describes devices in ResourceSlices."""
+
+    driver: str
+    type_attribute: str
+    whole_types: tuple[str, ...]
+    """Values of that attribute that mean a whole device; any other is a part or a pass-through."""
+    product_attributes: Mapping[str, str]
+    """Attributes that name the product, in order of trust, and the node label whose values are spelled alike."""
+    driver_attribute: str
+    memory_capacity: str
+    device_class: str
+    """The DeviceClass that the driver's installer makes."""
     source: str
 
 
@@ -52,19 +82,35 @@ class Vendor:
     """Extended resources that count devices, in order of trust (huawei.com/Ascend910, huawei.com/npu …)."""
     product_labels: tuple[str, ...]
     """Node labels that name the product, in order of trust; the first that identified a node pins the pods."""
+    weak_labels: tuple[str, ...]
+    """Those of them that say nothing where the catalogue does not know their value."""
+    synonyms: Mapping[str, str]
+    """Label keys whose values are spelled as another key's, under which the catalogue lists them."""
+    values_in_keys: bool
+    """The labeller writes ``KEY.VALUE=count`` as well as ``KEY=VALUE``."""
+    autoscaled: Mapping[str, tuple[str, ...]]
+    """A label that an autoscaler puts on its nodes, and the product labels that it knows: these pin pods there."""
     memory_labels: tuple[str, ...]
-    """Node labels with the memory of a device: MiB as a plain number, GiB with G or Gi."""
+    """Node labels with the memory of a device: MiB as a plain number or with MiB, GiB with G or Gi."""
     count_labels: tuple[str, ...]
     """Node labels with the number of devices, which must agree with allocatable."""
     compute_labels: tuple[str, ...]
-    """Node labels with the major compute capability, which must agree with the product's."""
+    """Node labels with the major and the minor compute capability, which must agree with the product's."""
     driver_labels: tuple[str, ...]
     """Node labels with the driver's version; the part before the first dot counts."""
+    present_labels: Mapping[str, tuple[str, ...]]
+    """Labels and shell patterns of their values that prove accelerators of this vendor without naming a product."""
+    pci_labels: tuple[str, ...]
+    """The same by Node Feature Discovery, value "true"; they pin pods where the user names the product."""
     refused_labels: Mapping[str, tuple[str, ...]]
     """Labels and shell patterns of their values (``!`` in front: every value but it) that tell of devices which
     are not whole: shared, sliced, partitioned or virtual."""
     refused_resources: tuple[str, ...]
     """Shell patterns of extended resources that tell the same."""
+    most_devices: int
+    """More than any server carries: a higher count means shared or partitioned devices."""
+    published: PublishedDevices | None
+    """None: the vendor has no DRA driver."""
     own_network: bool
     """The accelerators reach other nodes by ports of their own, whatever the pods see."""
     taints: tuple[str, ...]
@@ -228,6 +274,8 @@ class Catalog:
     models: Mapping[str, Model]
     """By catalogue id."""
     accelerators: tuple[Accelerator, ...]
+    architectures: Mapping[str, Architecture]
+    """By name."""
     vendors: Mapping[str, Vendor]
     releases: tuple[EngineRelease, ...]
     """Newest first within (engine, vendor, architecture)."""

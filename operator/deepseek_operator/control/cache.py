@@ -31,7 +31,7 @@ from deepseek_operator.lifecycle.records import (
     Snapshot,
     StatefulSetRecord,
 )
-from deepseek_operator.plan.inventory import read_node
+from deepseek_operator.plan.inventory import Published, read_node
 from deepseek_operator.plan.types import Node
 
 Key = tuple[str, str]
@@ -51,6 +51,7 @@ class Cache:
         self._nodes: dict[str, Node] = {}
         self._node_records: dict[str, NodeRecord] = {}
         self._node_uids: dict[str, str] = {}
+        self._published: Published = {}
         self._versions: dict[tuple[str, str], int] = {}
         self._owners: dict[tuple[str, str], str] = {}
         self._gone: dict[tuple[str, str], tuple[int, float]] = {}
@@ -76,6 +77,14 @@ class Cache:
             self._keys[record.uid] = key
             return {key}
         return self._put_owned(kind, body, identity)
+
+    def put_published(self, published: Published) -> set[Key]:
+        """Take in what ResourceSlices tell; returns the deployments to look at."""
+        if published == self._published:
+            return set()
+        self._published = published
+        self.nodes_version += 1
+        return set(self._deployments)
 
     def remove(self, kind: kinds.Kind, body: Mapping[str, Any]) -> set[Key]:
         """Forget an object; returns the deployments to look at."""
@@ -141,6 +150,11 @@ class Cache:
     def nodes(self) -> Mapping[str, Node]:
         """All nodes by name."""
         return self._nodes
+
+    @property
+    def published(self) -> Published:
+        """Devices in ResourceSlices, by node."""
+        return self._published
 
     def deployment(self, key: Key) -> DeploymentRecord | None:
         """A deployment as last seen."""

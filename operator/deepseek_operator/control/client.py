@@ -103,12 +103,14 @@ class KubeClient:
         fields: str = "",
         metadata_only: bool = False,
     ) -> AsyncIterator[dict[str, Any]]:
-        """List a kind in pages; each is the list object with its ``items``."""
+        """List a kind in pages; each is the list object with its ``items``. ``fields`` is a field selector."""
         query: dict[str, str] = {"limit": str(PAGE_SIZE)}
         if fields:
             query["fieldSelector"] = fields
         if selector or kind.selector:
             query["labelSelector"] = selector or kind.selector
+        if fields:
+            query["fieldSelector"] = fields
         accept = METADATA_ONLY if metadata_only else "application/json"
         while True:
             page = await self._request("GET", kind.path(namespace), query=query, accept=accept)

@@ -12,6 +12,9 @@ NetworkPolicy          kopf watch          get list watch create patch delete
 PodDisruptionBudget    kopf watch          get list watch create patch delete
 ControllerRevision     kopf watch          get list watch create patch delete
 StorageClass           list at verify      list
+ResourceSlice          list at verify      list
+DeviceClass            list at verify      list
+ResourceClaim          list at planning    list
 Secret                 never read          create
 PersistentVolume       read when it exists get create patch
 PersistentVolumeClaim  with its volume     get create
@@ -24,6 +27,8 @@ be served; a gang scheduler brings them.
 
 No finalizer is ever set; the right to is what the admission plugin OwnerReferencesPermissionEnforcement (OpenShift)
 asks of those who write ``blockOwnerDeletion``. Children are watched by label, so that the streams carry only our own.
+Pods and ResourceClaims of others are listed, not watched, and only when a plan is made (``usage``). ResourceSlices and
+DeviceClasses are absent from clusters without DRA, which counts as none.
 Secrets are never read: whoever may create a deployment must not reach other people's Secrets through the operator.
 """
 
@@ -105,12 +110,19 @@ CLAIM: Final = Kind(kind="PersistentVolumeClaim", group="", version="v1", plural
 STORAGE_CLASS: Final = Kind(
     kind="StorageClass", group="storage.k8s.io", version="v1", plural="storageclasses", namespaced=False
 )
+RESOURCE_SLICE: Final = Kind(
+    kind="ResourceSlice", group="resource.k8s.io", version="v1", plural="resourceslices", namespaced=False
+)
+DEVICE_CLASS: Final = Kind(
+    kind="DeviceClass", group="resource.k8s.io", version="v1", plural="deviceclasses", namespaced=False
+)
+RESOURCE_CLAIM: Final = Kind(kind="ResourceClaim", group="resource.k8s.io", version="v1", plural="resourceclaims")
 EVENT: Final = Kind(kind="Event", group="events.k8s.io", version="v1", plural="events")
 LEASE: Final = Kind(kind="Lease", group="coordination.k8s.io", version="v1", plural="leases")
 
 ALL: Final = (
     DEPLOYMENT, STATEFUL_SET, POD, NODE, SERVICE, NETWORK_POLICY, BUDGET, REVISION, SECRET, VOLUME, CLAIM,
-    STORAGE_CLASS, EVENT, LEASE,
+    STORAGE_CLASS, RESOURCE_SLICE, DEVICE_CLASS, RESOURCE_CLAIM, EVENT, LEASE,
 )  # fmt: skip
 POD_GROUPS: Final = {
     f"{group}/{version}": Kind(kind="PodGroup", group=group, version=version, plural="podgroups")

@@ -32,6 +32,7 @@ from deepseek_operator.control.limiter import WriteLimiter
 from deepseek_operator.control.metrics import GROUPS, QUEUE_DEPTH
 from deepseek_operator.control.queue import WorkQueue
 from deepseek_operator.control.reconcile import Reconciler
+from deepseek_operator.control.usage import Usage
 from deepseek_operator.control.verify import Verifier
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ class Operator:
         identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{random.randrange(16**8):08x}"  # noqa: S311
         lease = os.environ.get("LEASE_NAME", LEASE_NAME)
         self._elector = Elector(self._client, namespace=_own_namespace(), name=lease, identity=identity)
-        self._verifier = Verifier(self._client, self._cache, namespaces=self._namespaces)
+        self._verifier = Verifier(self._client, self._cache, load(), namespaces=self._namespaces)
         port = int(os.environ.get("HTTP_PORT", HTTP_PORT))
         self._http = await http.serve(port=port, healthy=self._unhealthy, ready=self._unready)
         for part in (self._lead(), self._verify(), self._resync(), self._follow_relists(), self._gauges()):
@@ -151,11 +152,13 @@ class Operator:
             self._elector,
             WriteLimiter(per_second=self._config.writes_per_second, burst=self._config.write_burst),
         )
+        usage = Usage(self._client, self._cache, load(), namespaces=self._namespaces)
         reconciler = Reconciler(
             client=self._client,
             cache=self._cache,
             executor=executor,
             verifier=self._verifier,
+            usage=usage,
             queue=self._queue,
             catalog=load(),
             config=self._config,

@@ -32,9 +32,11 @@ from deepseek_operator.control.metrics import INCIDENTS, RECONCILE_SECONDS, RECO
 from deepseek_operator.control.projections import pack
 from deepseek_operator.control.queue import WorkQueue
 from deepseek_operator.control.troubles import FRESH_SECONDS, Troubles, starting
+from deepseek_operator.control.usage import Usage
 from deepseek_operator.control.verify import Verifier
 from deepseek_operator.lifecycle.actions import Decision
 from deepseek_operator.lifecycle.decide import decide
+from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.records import ChildKey, DeploymentRecord, Snapshot
 from deepseek_operator.lifecycle.resolve import Surroundings, resolve
 from deepseek_operator.plan.inventory import take_inventory
@@ -59,6 +61,7 @@ class Reconciler:
         cache: Cache,
         executor: Executor,
         verifier: Verifier,
+        usage: Usage,
         queue: WorkQueue[Key],
         catalog: Catalog,
         config: OperatorConfig,
@@ -67,6 +70,7 @@ class Reconciler:
         self._cache = cache
         self._executor = executor
         self._verifier = verifier
+        self._usage = usage
         self._queue = queue
         self._catalog = catalog
         self._config = config
@@ -125,13 +129,13 @@ class Reconciler:
             return
         await self._look_twice(deployment)
         taken = await self._still_taken(deployment)
-        decision = self._decide(deployment, taken)
+        decision = await self._decide(deployment, taken)
         current = await self._publish(deployment, decision)
         carried = await carry_out(self._executor, current, decision.actions, withheld=taken)
         if (carried.taken, carried.told) != (taken, self._unable.get(key, "")):
             self._unable[key] = carried.told
             current = self._cache.deployment(key) or current
-            decision = self._decide(current, carried.taken)
+            decision = await self._decide(current, carried.taken)
             await self._publish(current, decision)
         if carried.failure:
             raise carried.failure
@@ -185,7 +189,28 @@ class Reconciler:
             with contextlib.suppress(NotFoundError):
                 self._cache.put(kinds.NODE, await self._client.get(kinds.NODE, None, name))
 
-    def _decide(self, deployment: DeploymentRecord, taken: ChildKey | None) -> Decision:
+    async def _decide(self, deployment: DeploymentRecord, taken: ChildKey | None) -> Decision:
+        keys = (secrets.token_urlsafe(32), secrets.token_urlsafe(32))
+        seen = self._usage.version
+        snapshot, outcome = self._resolve(deployment, taken, keys)
+        if outcome.plan is not None and not outcome.stored and await self._usage.renew(seen=seen):
+            # A plan is about to be made for good: choose by what is in use now.
+            snapshot, outcome = self._resolve(deployment, taken, keys)
+        if outcome.refusal is not None and outcome.refusal.waits_for_cluster:
+            nodes = self._cache.nodes_version
+            wait = await self._verifier.renew_devices()
+            if wait is not None:
+                self._queue.add_after((deployment.namespace, deployment.name), wait)
+            if self._cache.nodes_version != nodes:
+                snapshot, outcome = self._resolve(deployment, taken, keys)
+        if outcome.plan is not None and outcome.spec is not None:
+            groups = 0 if outcome.spec.suspend else outcome.spec.replicas
+            self._usage.claim(deployment.uid, outcome.plan, groups=groups)
+        return decide(snapshot, outcome, now=datetime.now(UTC))
+
+    def _resolve(
+        self, deployment: DeploymentRecord, taken: ChildKey | None, keys: tuple[str, str]
+    ) -> tuple[Snapshot, Outcome]:
         snapshot = self._cache.snapshot(deployment, name_taken=taken)
         troubles = self._troubles.known(snapshot)
         if unable := self._unable.get((deployment.namespace, deployment.name)):
@@ -201,12 +226,11 @@ class Reconciler:
                 node_path=self._config.weights.node_path,
                 allow_host_network=self._config.allow.host_network,
                 allow_host_path=self._config.allow.host_path,
+                used=self._usage.by_others(deployment.uid),
             ),
             inventory_of=self._inventory,
         )
-        keys = (secrets.token_urlsafe(32), secrets.token_urlsafe(32))
-        outcome = resolve(snapshot, around, keys=keys)
-        return decide(snapshot, outcome, now=datetime.now(UTC))
+        return snapshot, resolve(snapshot, around, keys=keys)
 
     async def _publish(self, deployment: DeploymentRecord, decision: Decision) -> DeploymentRecord:
         """Write status if it changed, then tell about transitions."""
@@ -254,7 +278,9 @@ class Reconciler:
             self._inventories_version = self._cache.nodes_version
         wanted = tuple(tolerations)
         if wanted not in self._inventories:
-            self._inventories[wanted] = take_inventory(self._cache.nodes.values(), self._catalog, tolerations=wanted)
+            self._inventories[wanted] = take_inventory(
+                self._cache.nodes.values(), self._catalog, tolerations=wanted, published=self._cache.published
+            )
         return self._inventories[wanted]
 
 

@@ -7,22 +7,29 @@ and, when something is missing or older, lists the kind in full once.
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import Any, Final
 
+from deepseek_operator.catalog.types import Catalog
 from deepseek_operator.control import kinds
 from deepseek_operator.control.cache import Cache, Key
-from deepseek_operator.control.client import KubeClient
+from deepseek_operator.control.client import KubeClient, NotFoundError
 from deepseek_operator.control.metrics import GHOSTS, VERIFIED
+from deepseek_operator.plan.slices import Slice, devices_of, read_slices
 
+SLICES_SECONDS: Final = 15.0
+"""Between two lists of ResourceSlices that changing nodes cause."""
 DEFAULT_CLASS: Final = "storageclass.kubernetes.io/is-default-class"
 
 
 class Verifier:
     """Keeps a cache honest."""
 
-    def __init__(self, client: KubeClient, cache: Cache, *, namespaces: tuple[str, ...]) -> None:
+    def __init__(self, client: KubeClient, cache: Cache, catalog: Catalog, *, namespaces: tuple[str, ...]) -> None:
         self._client = client
         self._cache = cache
+        self._catalog = catalog
+        self._slices_listed = float("-inf")
+        self._slices_version = -1
         self._namespaces = namespaces or (None,)
         self.default_storage_class = False
         """A claim without a class gets one."""
@@ -33,6 +40,7 @@ class Verifier:
         for kind in kinds.WATCHED:
             changed |= await self._list(kind)
         await self._storage_classes()
+        changed |= await self._devices()
         VERIFIED.set(time.time())
         return changed
 
@@ -43,9 +51,20 @@ class Verifier:
             changed |= await self.compare_kind(kind)
         had = self.default_storage_class
         await self._storage_classes()
+        changed |= await self._devices()
         VERIFIED.set(time.time())
         # Who waits for a default class has no event to wake it.
         return changed if had == self.default_storage_class else changed | set(self._cache.keys)
+
+    async def renew_devices(self) -> float | None:
+        """List ResourceSlices again if nodes have changed since. Seconds to wait, where that was done moments ago."""
+        if self._slices_version == self._cache.nodes_version:
+            return None
+        wait = self._slices_listed + SLICES_SECONDS - time.monotonic()
+        if wait > 0:
+            return wait
+        await self._devices()
+        return None
 
     async def compare_kind(self, kind: kinds.Kind) -> set[Key]:
         """Drop what is gone; list the kind in full when something is missing or older than it should be."""
@@ -91,6 +110,23 @@ class Verifier:
 
     def _scopes(self, kind: kinds.Kind) -> tuple[str | None, ...]:
         return self._namespaces if kind.namespaced else (None,)
+
+    async def _devices(self) -> set[Key]:
+        """What DRA drivers publish; a cluster without that API has none."""
+        slices: list[Slice] = []
+        classes: list[dict[str, Any]] = []
+        try:
+            async for page in self._client.pages(kinds.RESOURCE_SLICE):
+                slices += read_slices(page["items"], self._catalog)
+            if slices:
+                async for page in self._client.pages(kinds.DEVICE_CLASS):
+                    classes += page["items"]
+        except NotFoundError:
+            slices = []
+        changed = self._cache.put_published(devices_of(slices, classes, self._catalog))
+        self._slices_listed = time.monotonic()
+        self._slices_version = self._cache.nodes_version
+        return changed
 
     async def _storage_classes(self) -> None:
         found = False

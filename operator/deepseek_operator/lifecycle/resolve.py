@@ -23,6 +23,8 @@ from deepseek_operator.catalog.types import Catalog
 from deepseek_operator.engines.select import check_args, directories, launch
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.records import Snapshot
+from deepseek_operator.plan.occupancy import widest
+from deepseek_operator.plan.offers import in_domains
 from deepseek_operator.plan.placement import make_plan
 from deepseek_operator.plan.stored import restore
 from deepseek_operator.plan.types import Facts, HardwareClass, Inventory, Plan, Refusal
@@ -125,7 +127,9 @@ def _holds(snapshot: Snapshot, kept: Planned, inventory: Inventory) -> bool:
     content, plan = kept
     if content.hash in snapshot.deployment.status.get("servedRevisions", ()):
         return True
-    return any(_satisfies(offered, plan) for offered in inventory.classes)
+    key = plan.hardware.topology_key
+    offered = (in_domains(each, inventory.labels, key) for each in inventory.classes)
+    return any(isinstance(each, HardwareClass) and _satisfies(each, plan) for each in offered)
 
 
 def _satisfies(offered: HardwareClass, plan: Plan) -> bool:
@@ -135,7 +139,7 @@ def _satisfies(offered: HardwareClass, plan: Plan) -> bool:
         == (chosen.vendor, chosen.product, chosen.resource, chosen.host_architecture)
         and offered.accelerators_per_node >= plan.accelerators_per_node
         and offered.rdma_resource == chosen.rdma_resource
-        and len(offered.nodes) >= plan.nodes_per_group
+        and widest(offered) >= plan.nodes_per_group
     )
 
 

@@ -10,7 +10,7 @@ from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.resource import Spec
 from deepseek_operator.catalog.types import Accelerator, Catalog, EngineRelease, Model
 from deepseek_operator.plan import fabric as fabrics
-from deepseek_operator.plan import memory, splits
+from deepseek_operator.plan import memory, occupancy, splits
 from deepseek_operator.plan.choices import find_release, products_for
 from deepseek_operator.plan.rules import violations
 from deepseek_operator.plan.splits import Layout
@@ -45,8 +45,8 @@ class Option:
     release: EngineRelease
     fabric: FabricPlan
     located: Located
-    free: bool
-    """Enough nodes have free devices now."""
+    startable: int
+    """Groups that have enough nodes with free devices now, at most those that are wanted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ def assess(question: Question, hardware: HardwareClass) -> Assessment:
                 failed.append(_Attempt(nodes=nodes, problem=outcome))
                 continue
             layout, fitted, fabric = outcome
-            if hardware.nodes and nodes > len(hardware.nodes):
+            if hardware.nodes and nodes > occupancy.widest(hardware):
                 return _too_few(question, hardware, failed, layout)
             option = Option(
                 hardware=hardware,
@@ -106,7 +106,7 @@ def assess(question: Question, hardware: HardwareClass) -> Assessment:
                 release=release,
                 fabric=fabric,
                 located=located,
-                free=_is_free(question, hardware, layout),
+                startable=_startable(question, hardware, layout),
             )
             return Assessment(hardware=hardware, option=option, problem=None, lines=_lines(hardware, failed))
     return _nothing(question, hardware, failed, room)
@@ -219,14 +219,15 @@ def _room(question: Question, hardware: HardwareClass) -> splits.Room:
     )
 
 
-def _is_free(question: Question, hardware: HardwareClass, layout: Layout) -> bool:
-    most = hardware.accelerators_per_node - layout.devices
-    return sum(question.used.get(name, 0) <= most for name in hardware.nodes) >= layout.nodes
+def _startable(question: Question, hardware: HardwareClass, layout: Layout) -> int:
+    wanted = max(1, question.spec.replicas)
+    return occupancy.startable(hardware, question.used, nodes=layout.nodes, devices=layout.devices, wanted=wanted)
 
 
 def _too_few(question: Question, hardware: HardwareClass, failed: list[_Attempt], layout: Layout) -> Assessment:
     """The layout would fit, but there are fewer nodes than it takes."""
-    there = len(hardware.nodes)
+    there = occupancy.widest(hardware)
+    where = f" with one {hardware.topology_key}" if hardware.topology_key else ""
     wish = question.spec.parallelism
     asked = wish.nodes is not None
     needed = f"{layout.nodes} nodes of {layout.devices} {hardware.product}"
@@ -235,7 +236,7 @@ def _too_few(question: Question, hardware: HardwareClass, failed: list[_Attempt]
     problem = Problem(
         field="spec.parallelism.nodes" if asked else "spec.hardware",
         reason="NodesMissing",
-        message=f"a group takes {needed}, and {there} usable exist{'s' if there == 1 else ''}; "
+        message=f"a group takes {needed}, and {there} usable exist{'s' if there == 1 else ''}{where}; "
         f"add {layout.nodes - there}, or {smaller}{_with_those(attempts, there)}",
     )
     line = _line(hardware, layout.nodes, problem)

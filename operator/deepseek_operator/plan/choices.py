@@ -102,7 +102,9 @@ def _spells(accelerator: Accelerator, text: str) -> bool:
     wanted = text.casefold()
     if wanted in {accelerator.product.casefold(), *(alias.casefold() for alias in accelerator.aliases)}:
         return True
-    return any(fnmatchcase(wanted, pattern.casefold()) for label in accelerator.labels for pattern in label.values())
+    # A label that needs a second one beside it names no product alone (Karpenter's a100 has 40 or 80 GB).
+    alone = (label for label in accelerator.labels if len(label) == 1)
+    return any(fnmatchcase(wanted, pattern.casefold()) for label in alone for pattern in label.values())
 
 
 def _unknown_product(text: str, accelerators: Iterable[Accelerator]) -> Problem:

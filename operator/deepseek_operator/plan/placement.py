@@ -14,13 +14,14 @@ from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.resource import Parallelism as ParallelismWish
 from deepseek_operator.api.resource import Spec
 from deepseek_operator.catalog.types import Catalog, Model
-from deepseek_operator.plan import weights
+from deepseek_operator.plan import occupancy, weights
 from deepseek_operator.plan.assessment import Assessment, Option, Question, assess
 from deepseek_operator.plan.choices import find_model, find_products
 from deepseek_operator.plan.fabric import HOW_TO_CARRY
 from deepseek_operator.plan.offers import Offers, offers
 from deepseek_operator.plan.requests import requests, startup_seconds
 from deepseek_operator.plan.rules import violations
+from deepseek_operator.plan.suitability import told
 from deepseek_operator.plan.types import Candidate, Facts, HardwareClass, Inventory, Parallelism, Plan, Refusal
 
 _WAITING = frozenset({"NodesMissing", "NoVolume"})
@@ -53,7 +54,7 @@ def make_plan(
     products = find_products(spec.hardware, catalog)
     if isinstance(products, Problem):
         return _refuse(products)
-    offered = offers(spec.hardware, products, inventory, catalog)
+    offered = offers(spec.hardware, products, inventory, catalog, topology_key=spec.scheduling.topology_key)
     if not offered.classes:
         return _nothing_there(spec, inventory, offered, name)
     question = Question(
@@ -130,10 +131,10 @@ def _with_precision(spec: Spec, model: Model, catalog: Catalog) -> Spec:
     return spec if told is None else spec.model_copy(update={"precision": told})
 
 
-def _rank(option: Option) -> tuple[bool, int, bool, int, str]:
+def _rank(option: Option) -> tuple[int, int, bool, int, str]:
     capacity = option.memory.kv_tokens * option.layout.split.attention_data
     return (
-        not option.free,
+        -option.startable,
         option.layout.nodes,
         not option.native,
         -capacity,
@@ -185,7 +186,7 @@ def _accepted(option: Option, best: Option) -> Candidate:
     )
     if layout.split.pipeline > 1 and option.fabric.carrier == "tcp":
         reason += ", pipeline over nodes because nothing is seen to carry tensor parallelism"
-    if not option.free and option.hardware.nodes:
+    if not option.startable and option.hardware.nodes:
         reason += ", busy now"
     return Candidate(
         product=option.hardware.product,
@@ -203,6 +204,7 @@ def _warnings(question: Question, best: Option, inventory: Inventory) -> Iterato
             f"NodesExpected: no node of {hardware.product} exists yet; planned with the catalogue's figures "
             f"({hardware.accelerators_per_node} devices of {hardware.memory_gib:g} GiB a node)"
         )
+    yield from _busy(question, best)
     if not best.engine.image_verified:
         yield f"image {best.engine.image} was not seen published: {best.engine.image_source}"
     if spec.engine.image is not None and best.engine.version != best.release.version:
@@ -231,7 +233,27 @@ def _warnings(question: Question, best: Option, inventory: Inventory) -> Iterato
     if best.located.weights.volume == "perRank" and best.layout.nodes > 1:
         yield f"each of the {best.layout.nodes} ranks fetches {best.located.weights.size_gib:.0f} GiB of its own"
     yield from best.located.warnings
-    yield from (each.message for each in inventory.skipped)
+    yield from told(inventory.skipped)
+
+
+def _busy(question: Question, best: Option) -> Iterator[str]:
+    """What keeps groups of a plan that fits from starting now."""
+    hardware, layout, wanted = best.hardware, best.layout, question.spec.replicas
+    if not hardware.nodes or best.startable >= wanted:
+        return
+    busy = occupancy.busy_nodes(hardware, question.used, devices=layout.devices)
+    if busy:
+        more = f" and {len(busy) - _SHOWN_SKIPPED} more" if len(busy) > _SHOWN_SKIPPED else ""
+        yield (
+            f"NodesBusy: it fits, but {best.startable} of {wanted} groups can start now: other pods request the "
+            f"devices of {', '.join(busy[:_SHOWN_SKIPPED])}{more}; a group waits until {layout.nodes} nodes have "
+            f"{layout.devices} free"
+        )
+    else:
+        yield (
+            f"NodesExpected: {wanted} groups take {wanted * layout.nodes} nodes of {hardware.product}, and those that "
+            f"exist hold {best.startable}; add nodes, or set spec.replicas to {best.startable}"
+        )
 
 
 def _refusal(question: Question, assessments: Sequence[Assessment], offered: Offers, inventory: Inventory) -> Refusal:
@@ -247,7 +269,7 @@ def _refusal(question: Question, assessments: Sequence[Assessment], offered: Off
     return Refusal(
         problems=tuple(problems),
         considered=(*(line for each in assessments for line in each.lines), *offered.refused),
-        warnings=tuple(each.message for each in inventory.skipped),
+        warnings=told(inventory.skipped),
         waits_for_cluster=waits,
     )
 
@@ -292,9 +314,9 @@ def _nothing_there(spec: Spec, inventory: Inventory, offered: Offers, name: str)
         f"or widen spec.hardware{reasons}",
     )
     return Refusal(
-        problems=(problem,),
+        problems=(offered.problem or problem,),
         considered=offered.refused,
-        warnings=tuple(each.message for each in inventory.skipped),
+        warnings=told(inventory.skipped),
         waits_for_cluster=True,
     )
 

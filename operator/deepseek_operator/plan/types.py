@@ -34,6 +34,26 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDevices:
+    """Devices of one kind that a DRA driver publishes for a node in ResourceSlices (resource.k8s.io)."""
+
+    vendor: str
+    driver: str
+    products: tuple[tuple[str, str], ...]
+    """What names the product, most trusted first: the label whose spelling it has, and the value."""
+    count: int
+    """Whole devices that may be allocated."""
+    parts: int
+    """Devices that do not count: partitions, pass-through, shared or tainted ones."""
+    memory_gib: float | None
+    """Of one device; None: not told."""
+    driver_version: str | None
+    """Major version."""
+    resource: str | None
+    """Extended resource that a DeviceClass maps to them (KEP-5004); None: only ResourceClaims reach them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What else about the cluster and its administrator decides a plan."""
 
@@ -43,7 +63,7 @@ class Facts:
     allow_host_network: bool = False
     allow_host_path: bool = False
     used: Mapping[str, int] = field(default_factory=dict)
-    """Devices in use by other groups of this operator, by node."""
+    """Devices that pods of others request, by node; planned groups whose pods have no node yet included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +94,12 @@ class HardwareClass:
     """Allocatable of the smallest node."""
     nodes: tuple[str, ...]
     """Names, sorted."""
+    topology_key: str | None = None
+    """Label whose value all nodes of a group must share (spec.scheduling.topologyKey)."""
+    domains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """With a topology key: its values and their nodes."""
+    avoided: tuple[tuple[str, str], ...] = ()
+    """Labels of nodes that share or partition their devices and that ``node_labels`` would let pods onto."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +109,8 @@ class SkippedNode:
     name: str
     reason: str
     message: str
+    label: tuple[str, str] | None = None
+    """The label that tells of parts of devices, where one does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +122,9 @@ class Inventory:
     unlabelled: tuple[Node, ...] = ()
     """Usable nodes whose product no label tells: for spec.hardware.product with .nodeSelector."""
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Labels of the nodes in ``classes``, for spec.hardware.nodeSelector."""
+    """Labels of the nodes in ``classes``, for spec.hardware.nodeSelector and spec.scheduling.topologyKey."""
+    bearers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Nodes that offer a resource, by resource, whether they count or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from deepseek_operator.engines.types import Launch
     from deepseek_operator.plan.types import Plan
 
+_MOST_EXCLUDED: Final = 256
+"""Values of the topology key in a template; more would make each StatefulSet large for a rare case."""
 _INJECTION_LABELS: Final = {"sidecar.istio.io/inject": "false"}
 _INJECTION_ANNOTATIONS: Final = {"sidecar.istio.io/inject": "false", "linkerd.io/inject": "disabled"}
 """A mesh's proxy between ranks breaks rendezvous and RDMA; both forms are read by some version of Istio."""
@@ -100,6 +102,8 @@ def _network(plan: Plan) -> dict[str, Any]:
 
 def _placement(spec: Spec, plan: Plan) -> dict[str, Any]:
     pod: dict[str, Any] = {"affinity": {"nodeAffinity": _node_affinity(spec, plan)}}
+    if plan.hardware.topology_key is not None:
+        pod["affinity"]["podAffinity"] = _together(plan.hardware.topology_key)
     tolerations = [{"key": key, "operator": "Exists"} for key in plan.hardware.tolerations]
     tolerations += [_toleration(toleration) for toleration in spec.scheduling.tolerations]
     if tolerations:
@@ -115,9 +119,36 @@ def _node_affinity(spec: Spec, plan: Plan) -> dict[str, Any]:
     wanted = {("kubernetes.io/arch", plan.hardware.host_architecture)}
     wanted |= set(plan.hardware.node_labels.items()) | set(spec.hardware.node_selector.items())
     expressions = [{"key": key, "operator": "In", "values": [value]} for key, value in sorted(wanted)]
+    expressions += _whole_devices(plan)
+    expressions += _large_domains(plan)
     return {
         "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": expressions}]}
     }
+
+
+def _whole_devices(plan: Plan) -> list[dict[str, Any]]:
+    """Keeps ranks off nodes that offer parts of devices under the same resource and the same product labels."""
+    values: dict[str, list[str]] = {}
+    for key, value in plan.hardware.avoided:
+        values.setdefault(key, []).append(value)
+    return [{"key": key, "operator": "NotIn", "values": values[key]} for key in sorted(values)]
+
+
+def _together(topology_key: str) -> dict[str, Any]:
+    """All ranks of a group in one domain: the first one's. The group's selector is added with the group."""
+    return {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": topology_key}]}
+
+
+def _large_domains(plan: Plan) -> list[dict[str, Any]]:
+    """Keeps the first rank, which chooses the domain, out of those that are too small for its group.
+
+    Values are excluded, not demanded: an autoscaler's new domain has a name that nobody knows yet.
+    """
+    hardware = plan.hardware
+    small = [value for value, nodes in hardware.domains.items() if len(nodes) < plan.nodes_per_group]
+    if hardware.topology_key is None or not small:
+        return []
+    return [{"key": hardware.topology_key, "operator": "NotIn", "values": sorted(small)[:_MOST_EXCLUDED]}]
 
 
 def _toleration(toleration: Toleration) -> dict[str, Any]:

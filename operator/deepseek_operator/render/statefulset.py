@@ -82,6 +82,8 @@ def _template(owner: Owner, index: int, revision: RevisionContent, *, incarnatio
         INCARNATION_LABEL: str(incarnation),
         REVISION_LABEL: revision.hash,
     }
+    for term in _affinity_terms(template, "podAffinity"):
+        term["labelSelector"] = {"matchLabels": pod_selector(owner, index)}
     engine = _engine(template)
     engine["env"] = [
         {"name": "GROUP", "value": str(index)},
@@ -98,6 +100,12 @@ def _avoid(template: Mapping[str, Any], names: Sequence[str]) -> None:
     affinity = template["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     for term in affinity["nodeSelectorTerms"]:
         term["matchFields"] = [{"key": "metadata.name", "operator": "NotIn", "values": [name]} for name in names]
+
+
+def _affinity_terms(template: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
+    affinity = template["spec"].get("affinity", {}).get(kind, {})
+    terms: list[dict[str, Any]] = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", [])
+    return terms
 
 
 def _engine(template: Mapping[str, Any]) -> dict[str, Any]:

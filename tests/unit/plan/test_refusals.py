@@ -111,8 +111,8 @@ CASES = {
     "named product on nodes without labels": Case(
         cluster=[nodes.node("bare", labels={}, allocatable={"nvidia.com/gpu": "8"})],
         fields={"hardware": {"product": "H200"}},
-        field="spec.hardware.product",
-        reason="NodesMissing",
+        field="spec.hardware.nodeSelector",
+        reason="LabelsMissing",
         says="set spec.hardware.product and spec.hardware.nodeSelector",
         waits=True,
     ),
