@@ -18,8 +18,9 @@ from deepseek_operator.cli.output import console, write_json, write_yaml
 from deepseek_operator.cli.picture import draw_memory
 from deepseek_operator.plan.choices import find_products
 from deepseek_operator.plan.explain import fit_document, problem_document
-from deepseek_operator.plan.fitting import Target, dimensions_of, fit_for
+from deepseek_operator.plan.fitting import Target, fit_for
 from deepseek_operator.plan.memory import Demand
+from deepseek_operator.plan.own_model import dimensions_of
 from deepseek_operator.plan.types import Parallelism
 
 _USUAL_DEVICES: Final = 8
@@ -32,7 +33,10 @@ OptionalSize = Annotated[int | None, typer.Option(min=1, metavar="N")]
 def fit(  # noqa: PLR0913 - each option of the command is an argument
     *,
     model: Annotated[str, typer.Option(help="Catalogue id, repository, or the path of a config.json.")],
-    precision: Annotated[Literal["fp8", "bf16"], typer.Option(help="Precision of the weights.")],
+    precision: Annotated[
+        Literal["fp8", "bf16", "int8", "w4a8", "w4afp8", "awq", "nvfp4", "mxfp4"],
+        typer.Option(help="Precision of the weights."),
+    ],
     product: Annotated[str | None, typer.Option(metavar="NAME", help="Accelerator product.")] = None,
     free_gib: Annotated[
         float | None,

@@ -25,6 +25,8 @@ from deepseek_operator.plan.types import Candidate, Facts, HardwareClass, Invent
 
 _WAITING = frozenset({"NodesMissing", "NoVolume"})
 """Reasons that the cluster itself may cure."""
+_OTHER_HARDWARE = frozenset({"PrecisionNotNative", "SparseAttentionMissing"})
+"""Reasons that other hardware would cure, where the spec does not pin it."""
 _SHOWN_SKIPPED = 3
 _VISIBLE = 0.001
 """The smallest step of a memory fraction."""
@@ -60,12 +62,7 @@ def make_plan(
         spec=_with_precision(spec, model, catalog),
         model=model,
         catalog=catalog,
-        weights={
-            precision: weights.locate(
-                spec, model=model, precision=precision, catalog=catalog, facts=facts, namespace=namespace
-            )
-            for precision in ("fp8", "bf16")
-        },
+        sources=weights.Sources(spec=spec, model=model, catalog=catalog, facts=facts, namespace=namespace),
         used=facts.used,
     )
     assessments = [assess(question, each) for each in offered.classes]
@@ -117,9 +114,9 @@ def _split_problems(spec: Spec, model: Model) -> Iterator[Problem]:
         expert=wish.expert or 1,
     )
     # With precision auto only hardware tells whether the blocks of FP8 count.
-    precision = "fp8" if spec.precision == "fp8" else "bf16"
+    block = model.dimensions.weight_block if spec.precision == "fp8" else None
     mtp = spec.engine.features.mtp
-    yield from violations(split, model.dimensions, precision=precision, nodes=1, mtp=mtp)
+    yield from violations(split, model.dimensions, block=block, nodes=1, mtp=mtp)
 
 
 def _with_precision(spec: Spec, model: Model, catalog: Catalog) -> Spec:
@@ -243,7 +240,7 @@ def _refusal(question: Question, assessments: Sequence[Assessment], offered: Off
     # Missing nodes first: the class works and waits; then what only the user can change.
     problems.sort(key=lambda problem: problem.reason not in _WAITING)
     pinned = question.spec.hardware.product is not None or question.spec.hardware.vendor is not None
-    waits = any(each.reason in _WAITING or (each.reason == "PrecisionNotNative" and not pinned) for each in problems)
+    waits = any(each.reason in _WAITING or (each.reason in _OTHER_HARDWARE and not pinned) for each in problems)
     return Refusal(
         problems=tuple(problems),
         considered=(*(line for each in assessments for line in each.lines), *offered.refused),

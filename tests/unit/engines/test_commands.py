@@ -216,3 +216,28 @@ def test_a_plan_of_an_unknown_engine_is_not_launched() -> None:
     unknown = dataclasses.replace(made, engine=dataclasses.replace(made.engine, name="none-such"))
     with pytest.raises(LookupError, match="none-such"):
         launched(unknown)
+
+
+SERVED = [
+    (layout.name, vendor, architecture)
+    for layout in load().layouts.values()
+    for vendor, architecture in dict.fromkeys((each.vendor, each.architecture) for each in load().accelerators)
+    if architecture in layout.architectures
+]
+
+
+@pytest.mark.parametrize(("layout", "vendor", "architecture"), SERVED)
+def test_every_quantised_layout_is_started_as_its_release_takes_it(layout: str, vendor: str, architecture: str) -> None:
+    known = load().layouts[layout]
+    made = plan(vendor=vendor, precision=known.precision)
+    made = dataclasses.replace(
+        made,
+        weights=dataclasses.replace(made.weights, layout=layout),
+        hardware=dataclasses.replace(made.hardware, architecture=architecture),
+    )
+    argv = without_program(launched(made).leader_command)
+    (outcome,) = check(made.engine.version, [Command(argv=argv, vendor=vendor)], model=BF16)
+    assert outcome.error is None
+    flags = dict(zip(known.arguments[::2], known.arguments[1::2], strict=True))
+    assert outcome.values["quantization"] == flags.get("--quantization")
+    assert outcome.values["dtype"] == flags.get("--dtype", "auto")

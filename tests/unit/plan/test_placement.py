@@ -89,7 +89,7 @@ def test_a_mixed_cluster_gets_the_cheapest_class_and_the_reasons_of_all() -> Non
     refused = {each.product: each.reason for each in plan.considered if each.verdict == "refused"}
     assert "fp8" in refused["NVIDIA-A100-SXM4-80GB"]
     assert "fp8" in refused["Ascend910B"]
-    assert "79.5 GiB of weights" in refused["NVIDIA-H100-80GB-HBM3"]
+    assert "79.7 GiB of weights" in refused["NVIDIA-H100-80GB-HBM3"]
 
 
 def test_a_free_class_is_chosen_before_a_cheaper_busy_one() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from deepseek_operator.catalog.load import load
 from deepseek_operator.plan.inventory import read_node, take_inventory
-from deepseek_operator.plan.rules import violations
+from deepseek_operator.plan.rules import block_of, violations
 from deepseek_operator.plan.types import Plan, Refusal
 from tests.unit.plan import nodes
 from tests.unit.plan.cases import BF16_SOURCE, outcome_of
@@ -75,7 +75,7 @@ def test_a_plan_breaks_no_rule_and_uses_only_what_exists(cluster: list[Manifest]
     assert not violations(
         outcome.parallelism,
         model.dimensions,
-        precision=outcome.precision,
+        block=block_of(catalog.layouts[outcome.weights.layout], model.dimensions),
         nodes=outcome.nodes_per_group,
         mtp=outcome.mtp,
     )
