@@ -26,9 +26,12 @@ class MemoryVersion:
     shared_expert_copies: bool
     """The shared expert is cloned into the routed ones, once a rank."""
     draft_in_budget: bool
-    """The draft model's weights are loaded before the cache is sized, and so count against the fraction."""
+    """The draft model is loaded before the cache is sized, and so its weights and its cache count against the
+    fraction; before that they came out of the reserve."""
+    sparse_scales: bool
+    """The cache of sparse attention is sized with the scales of an FP8 latent, where its kernels keep them."""
     sparse_raw_cache: tuple[str, ...]
-    """Architectures whose sparse attention keeps an FP8 cache without scales (TRT-LLM's kernels)."""
+    """Architectures whose kernels keep none (TRT-LLM's)."""
     source: str
 
 

@@ -55,7 +55,10 @@ def fit(  # noqa: PLR0913 - each option of the command is an argument
     mem_fraction: Annotated[float | None, typer.Option(min=0.01, max=0.99, metavar="F")] = None,
     context_length: OptionalSize = None,
     max_running: OptionalSize = None,
-    engine: Annotated[Literal["sglang"], typer.Option(help="Inference engine.")] = "sglang",
+    engine: Annotated[
+        Literal["sglang", "vllm", "lmdeploy", "tensorrt-llm", "deepseek-infer"],
+        typer.Option(help="Inference engine; sglang and vllm have a memory model."),
+    ] = "sglang",
     engine_version: Annotated[str | None, typer.Option(metavar="V", help="Default: the catalogue's.")] = None,
     output: Annotated[Output, typer.Option("--output", "-o")] = Output.TEXT,
 ) -> None:
@@ -74,7 +77,12 @@ def fit(  # noqa: PLR0913 - each option of the command is an argument
             answer = fit_for(
                 model=_model(model),
                 precision=precision,
-                target=Target(product=product, free_gib=free_gib, engine=Engine(name=engine, version=engine_version)),
+                target=Target(
+                    product=product,
+                    free_gib=free_gib,
+                    engine=Engine(name="sglang", version=engine_version),
+                    memory_of=engine,
+                ),
                 split=Parallelism(
                     tensor=tensor or _usual_tensor(product),
                     pipeline=pipeline,
@@ -86,7 +94,12 @@ def fit(  # noqa: PLR0913 - each option of the command is an argument
             )
         except InvalidInputError as error:
             _write(
-                {"fits": False, "engine": engine, "problems": [problem_document(each) for each in error.problems]},
+                {
+                    "fits": False,
+                    "engine": engine,
+                    "kvTokens": None,
+                    "problems": [problem_document(each) for each in error.problems],
+                },
                 output,
             )
             raise

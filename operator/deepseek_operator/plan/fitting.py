@@ -20,6 +20,8 @@ from deepseek_operator.plan.choices import (
 from deepseek_operator.plan.rules import block_of, violations
 from deepseek_operator.plan.types import MemoryFit, Parallelism
 
+_RELEASED: Final = "sglang"
+"""The engine whose releases are in the catalogue."""
 _GENERIC_ARCHITECTURE: Final = "sm90"
 """With only free memory given: SGLang's behaviour without Triton's buffers or a cut for AITER."""
 
@@ -32,6 +34,8 @@ class Target:
     free_gib: float | None = None
     """After the engine's communication is up, before weights."""
     engine: Engine = field(default_factory=Engine)
+    memory_of: str = "sglang"
+    """The engine whose memory model answers; for others than sglang no release is looked up."""
 
 
 def fit_for(
@@ -118,7 +122,7 @@ def _on_free(precision: str, target: Target, catalog: Catalog) -> _Place:
         memory_gib=free + catalog.memory_rules.communication_gib[vendor],
         free_gib=free,
     )
-    return _Place(device=device, layout=layout, engine=_engine(target.engine, catalog, vendor=vendor))
+    return _Place(device=device, layout=layout, engine=_engine(target, catalog, vendor=vendor))
 
 
 def _on_product(precision: str, target: Target, split: Parallelism, catalog: Catalog) -> _Place:
@@ -129,9 +133,12 @@ def _on_product(precision: str, target: Target, split: Parallelism, catalog: Cat
     layout = find_layout(precision, catalog, architecture=accelerator.architecture)
     if layout is None or precision not in served_precisions(accelerator, catalog):
         raise InvalidInputError(_not_native(accelerator, precision, catalog))
-    found = find_release(target.engine, catalog, vendor=accelerator.vendor, architecture=accelerator.architecture)
-    if isinstance(found, Problem):
-        raise InvalidInputError(found)
+    aiter_fraction, version = 1.0, target.engine.version
+    if target.memory_of == _RELEASED:
+        found = find_release(target.engine, catalog, vendor=accelerator.vendor, architecture=accelerator.architecture)
+        if isinstance(found, Problem):
+            raise InvalidInputError(found)
+        aiter_fraction, version = found[1].aiter_fraction, version or found[1].version
     world = split.tensor * split.pipeline
     device = memory.device_for(
         vendor=accelerator.vendor,
@@ -141,26 +148,26 @@ def _on_product(precision: str, target: Target, split: Parallelism, catalog: Cat
         rules=catalog.memory_rules,
         ranks=world,
     )
-    release = found[1]
-    engine = _engine(
-        Engine(name=target.engine.name, version=target.engine.version or release.version),
-        catalog,
-        vendor=accelerator.vendor,
-        aiter_fraction=release.aiter_fraction,
-    )
+    engine = _engine(target, catalog, vendor=accelerator.vendor, version=version, aiter_fraction=aiter_fraction)
     return _Place(device=device, layout=layout, engine=engine)
 
 
-def _engine(engine: Engine, catalog: Catalog, *, vendor: str, aiter_fraction: float = 1.0) -> memory.MemoryModel:
+def _engine(
+    target: Target, catalog: Catalog, *, vendor: str, version: str | None = None, aiter_fraction: float = 1.0
+) -> memory.MemoryModel:
     model = memory.memory_model(
-        engine.name, catalog, vendor=vendor, version=engine.version, aiter_fraction=aiter_fraction
+        target.memory_of,
+        catalog,
+        vendor=vendor,
+        version=version or target.engine.version,
+        aiter_fraction=aiter_fraction,
     )
     if model is None:
         raise InvalidInputError(
             Problem(
                 field="engine",
                 reason="NoMemoryModel",
-                message=f"{engine.name} has no memory model; use sglang",
+                message=f"{target.memory_of} has no memory model; use sglang or vllm",
             )
         )
     return model

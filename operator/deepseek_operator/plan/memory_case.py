@@ -99,8 +99,14 @@ class StageMemory:
         return math.floor(room * GIB / self.token_bytes) // page * page
 
 
-def stage_memory(case: Case, sharding: Sharding, kind: CacheKind, *, overhead_gib: float) -> tuple[StageMemory, ...]:
-    """The devices of each pipeline stage; ``overhead_gib`` is what loading takes beside the weights."""
+def stage_memory(
+    case: Case, sharding: Sharding, kind: CacheKind, *, overhead_gib: float, draft_cache: bool = True
+) -> tuple[StageMemory, ...]:
+    """The devices of each pipeline stage.
+
+    ``overhead_gib`` is what loading takes beside the weights; ``draft_cache``: a token's bytes include the draft
+    layer's.
+    """
     mtp = case.demand.mtp
     found = []
     for stage in footprint.stages(case.dimensions, case.split.pipeline):
@@ -112,7 +118,7 @@ def stage_memory(case: Case, sharding: Sharding, kind: CacheKind, *, overhead_gi
             layers=stage.layers,
             kind=kind,
             attention_ranks=sharding.attention_tensor,
-            mtp=mtp and stage.last,
+            mtp=mtp and draft_cache and stage.last,
         )
         found.append(StageMemory(token_bytes=token_bytes, parts=parts, weights_gib=sum(parts.values())))
     return tuple(found)

@@ -78,7 +78,13 @@ class SGLangMemory:
 
     def _stages(self, case: Case) -> tuple[StageMemory, ...]:
         sharding = case.sharding(shared_expert_copies=self.version.shared_expert_copies)
-        return stage_memory(case, sharding, self._cache_kind(case), overhead_gib=self.rules.load_overhead_gib)
+        return stage_memory(
+            case,
+            sharding,
+            self._cache_kind(case),
+            overhead_gib=self.rules.load_overhead_gib,
+            draft_cache=self.version.draft_in_budget,
+        )
 
     def _cache_kind(self, case: Case) -> CacheKind:
         architecture = case.device.architecture
@@ -87,7 +93,7 @@ class SGLangMemory:
             fp8 = architecture in self.rules.sparse_fp8_cache
         # On AMD the kernels of sparse attention take the raw layout, too.
         raw = architecture in self.version.sparse_raw_cache or case.device.vendor == "amd"
-        return CacheKind(fp8=fp8, raw=raw)
+        return CacheKind(fp8=fp8, raw=raw or not self.version.sparse_scales)
 
     def _running(self, case: Case) -> int:
         """Requests that one attention rank may hold; SGLang estimates it for each rank, a wish is for all."""

@@ -19,8 +19,18 @@ from deepseek_operator.plan.types import MemoryFit, Parallelism
 CATALOG = load()
 
 
-def fit(model: str, precision: str, split: Parallelism, *, version: str | None = None, **demand: Any) -> MemoryFit:
-    target = Target(free_gib=1000.0, engine=Engine(version=version))
+def fit(
+    model: str,
+    precision: str,
+    split: Parallelism,
+    *,
+    product: str | None = None,
+    version: str | None = None,
+    **demand: Any,
+) -> MemoryFit:
+    target = Target(
+        product=product, free_gib=None if product else 1000.0, engine=Engine(name="sglang", version=version)
+    )
     return fit_for(
         model=model, precision=precision, target=target, split=split, demand=Demand(**demand), catalog=CATALOG
     )
@@ -42,6 +52,10 @@ WEIGHTS = [
     ("deepseek-r1", "nvfp4", Parallelism(tensor=4), None, {}, 94.50),
     # HabanaAI/vllm-fork issue 809: DeepSeek-R1 with tensor 8 took 79.41 GiB of device memory.
     ("deepseek-r1", "fp8", Parallelism(tensor=8), None, {}, 79.41),
+    # Public evidence of a sparse-attention experiment on 8 x H200 (2026-05-30): V3.2, tensor 8, mem usage=80.63 GB.
+    ("deepseek-v3.2", "fp8", Parallelism(tensor=8), None, {}, 80.63),
+    # vllm-project/vllm-ascend issue 1127: DeepSeek-R1-W8A8, tensor 16 on 2 x 8 910B2: weights took 40.7763 GB.
+    ("deepseek-r1", "int8", Parallelism(tensor=16), None, {"product": "910B"}, 40.78),
     # Public log of 2025-03-08, SGLang, a Qwen2 model of 32 B (14 files) with tensor 4: mem usage=15.54 GB.
     ("deepseek-r1-distill-qwen-32b", "bf16", Parallelism(tensor=4), None, {}, 15.54),
 ]
@@ -121,3 +135,29 @@ def test_the_memory_that_communication_leaves_is_as_logged(product: str, ranks: 
     )
     assert nodes == -(-ranks // 8)
     assert found.free_gib == pytest.approx(free, rel=0.02)
+
+
+def test_an_eight_bit_layout_on_devices_that_are_not_nvidias_is_within_four_percent_of_the_log() -> None:
+    """Public notes of 2026-05-08: DeepSeek-R1-Channel-FP8, tensor 16 over two nodes of DCU: mem usage=41.72 GB.
+
+    A byte a weight and a scale an output, as channel-wise INT8.
+    """
+    dims = CATALOG.models["deepseek-r1"].dimensions
+    (stage,) = footprint.stages(dims, 1)
+    sharding = footprint.Sharding(split=Parallelism(tensor=16))
+    found = footprint.weights(dims, stage, sharding, layout=CATALOG.layouts["int8-channel"], mtp=False)
+    assert sum(found.values()) == pytest.approx(41.72, rel=0.04)
+
+
+def test_tokens_with_mtp_before_the_draft_counted_are_as_logged() -> None:
+    """The same notes: 101.33 + 41.72 GiB free, fraction 0.9, FP8 cache, EAGLE: #tokens: 2659072."""
+    found = fit_for(
+        model="deepseek-r1",
+        precision="fp8",
+        target=Target(free_gib=101.33 + 41.72, engine=Engine(version="0.5.6")),
+        split=Parallelism(tensor=16),
+        demand=Demand(mem_fraction=0.9, kv_precision="fp8", mtp=True),
+        catalog=CATALOG,
+    )
+    assert found.kv_bytes_per_token == 35_136
+    assert found.kv_tokens == pytest.approx(2_659_072, rel=0.03)
