@@ -54,8 +54,14 @@ class Sharding:
 
     @property
     def shared_ranks(self) -> int:
-        """Ranks that share the shared expert."""
-        return 1 if self._whole or self.shared_expert_copies else self.split.tensor
+        """Ranks that share the shared expert.
+
+        On AMD it stays fused into the routed ones under expert parallelism, once in each expert group
+        (models/deepseek_v2.py, shared_experts_fusion_disable_reason).
+        """
+        if self._whole or self.shared_expert_copies:
+            return 1
+        return self.split.tensor // self.split.expert if self.amd else self.split.tensor
 
     @property
     def head_ranks(self) -> int:

@@ -30,8 +30,12 @@ def edit(folder: Path, file: str, old: str, new: str) -> None:
 LARGE = ("deepseek-r1", "deepseek-r1-0528", "deepseek-v3", "deepseek-v3-0324", "deepseek-v3.1")
 SPARSE = ("deepseek-v3.2", "deepseek-v3.2-exp")
 OLDER = ("deepseek-v2", "deepseek-v2-lite", "deepseek-v2.5")
-DISTILLED = tuple(
-    f"deepseek-r1-distill-{each}" for each in ("llama-70b", "llama-8b", "qwen-1.5b", "qwen-14b", "qwen-32b", "qwen-7b")
+DISTILLED = (
+    "deepseek-r1-0528-qwen3-8b",
+    *(
+        f"deepseek-r1-distill-{each}"
+        for each in ("llama-70b", "llama-8b", "qwen-1.5b", "qwen-14b", "qwen-32b", "qwen-7b")
+    ),
 )
 
 
@@ -54,6 +58,7 @@ def test_the_models_are_known_with_the_weights_of_their_publisher() -> None:
         # Parameters in billions as the model cards and safetensors metadata on Hugging Face say.
         ("deepseek-v2", 235.7),
         ("deepseek-v2-lite", 15.7),
+        ("deepseek-r1-0528-qwen3-8b", 8.19),
         ("deepseek-r1-distill-qwen-1.5b", 1.78),
         ("deepseek-r1-distill-qwen-7b", 7.62),
         ("deepseek-r1-distill-qwen-14b", 14.8),

@@ -154,6 +154,13 @@ def test_expert_parallelism_alone_does_not_change_a_ranks_share() -> None:
     assert total("fp8-block128", experts) == pytest.approx(total("fp8-block128", split), rel=1e-6)
 
 
+def test_amd_keeps_a_shared_expert_in_each_expert_group() -> None:
+    split = Parallelism(tensor=8, expert=4)
+    nvidia, amd = (parts("deepseek-v3", "fp8-block128", split, amd=amd) for amd in (False, True))
+    assert nvidia["sharedExperts"] == pytest.approx(58 * FP8 * EXPERT / 8 / GIB, rel=0.001)
+    assert amd["sharedExperts"] == pytest.approx(58 * FP8 * EXPERT / 2 / GIB, rel=0.001)
+
+
 def test_the_indexer_of_sparse_attention_is_whole_on_every_rank() -> None:
     """64 heads of 128 out of the query's rank, one key of 128 and 64 head weights out of the hidden state in BF16."""
     by_hand = 61 * (FP8 * 1536 * 64 * 128 + 2 * 7168 * (128 + 64) + 2 * 128 * 4) / GIB
