@@ -26,6 +26,8 @@ class CacheKind:
     fp8: bool
     raw: bool = False
     """FP8 sparse attention without scales of its own."""
+    wide_index: bool = False
+    """The indexer's keys are BF16 unless the latent is FP8 (Ascend)."""
 
 
 def bytes_per_token(dims: Dimensions, *, layers: int, kind: CacheKind, attention_ranks: int, mtp: bool) -> int:
@@ -50,6 +52,8 @@ def _layer_bytes(dims: Dimensions, kind: CacheKind, attention_ranks: int) -> int
     if not dims.sparse:
         return (latent + rotary) * number
     index = dims.index_head_dim + dims.index_head_dim // _QUANT_BLOCK * _SCALE_BYTES
+    if kind.wide_index and not kind.fp8:
+        index = dims.index_head_dim * 2
     if kind.fp8 and not kind.raw:
         return latent + latent // _QUANT_BLOCK * _SCALE_BYTES + rotary * 2 + index
     return (latent + rotary) * number + index

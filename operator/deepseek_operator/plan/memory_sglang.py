@@ -93,7 +93,7 @@ class SGLangMemory:
             fp8 = architecture in self.rules.sparse_fp8_cache
         # On AMD the kernels of sparse attention take the raw layout, too.
         raw = architecture in self.version.sparse_raw_cache or case.device.vendor == "amd"
-        return CacheKind(fp8=fp8, raw=raw or not self.version.sparse_scales)
+        return CacheKind(fp8=fp8, raw=raw or not self.version.sparse_scales, wide_index=case.device.vendor == "ascend")
 
     def _running(self, case: Case) -> int:
         """Requests that one attention rank may hold; SGLang estimates it for each rank, a wish is for all."""

@@ -28,6 +28,7 @@ _WAITING = frozenset({"NodesMissing", "NoVolume"})
 _OTHER_HARDWARE = frozenset({"PrecisionNotNative", "SparseAttentionMissing"})
 """Reasons that other hardware would cure, where the spec does not pin it."""
 _SHOWN_SKIPPED = 3
+_GIB = 2**30
 _VISIBLE = 0.001
 """The smallest step of a memory fraction."""
 
@@ -227,8 +228,23 @@ def _warnings(question: Question, best: Option, inventory: Inventory) -> Iterato
         yield f"precision auto took the weights in {best.located.weights.source} for {best.precision}; set precision"
     if best.located.weights.volume == "perRank" and best.layout.nodes > 1:
         yield f"each of the {best.layout.nodes} ranks fetches {best.located.weights.size_gib:.0f} GiB of its own"
+    yield from _host_warning(best)
     yield from best.located.warnings
     yield from (each.message for each in inventory.skipped)
+
+
+def _host_warning(best: Option) -> Iterator[str]:
+    """Ranks that load need host memory, too; of nodes that do not exist yet nothing is known."""
+    if not best.hardware.nodes or not best.hardware.memory_bytes:
+        return
+    wanted = requests(best.hardware, devices=best.layout.devices)
+    given = (wanted.memory_bytes - wanted.shm_bytes) / _GIB
+    needed = best.layout.devices * best.memory.host_gib
+    if given < needed:
+        yield (
+            f"each pod gets {given:.0f} GiB of host memory beside /dev/shm, and its {best.layout.devices} ranks take "
+            f"about {needed:.0f} GiB while they load; use nodes with more memory"
+        )
 
 
 def _refusal(question: Question, assessments: Sequence[Assessment], offered: Offers, inventory: Inventory) -> Refusal:

@@ -32,9 +32,10 @@ _PATH: Final = "path://"
 _HINTS: Final = {
     "bf16": "bf16",
     "mxfp4": "mxfp4",
-    "fp4": "nvfp4",
     "w4afp8": "w4afp8",
+    "fp4": "nvfp4",
     "w4a8": "w4a8",
+    "fp8": "fp8",
     "w8a8": "int8",
     "int8": "int8",
     "awq": "awq",

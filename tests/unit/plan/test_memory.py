@@ -297,13 +297,15 @@ def test_what_counts_depends_on_the_version(version: str | None, copies: float, 
         # Sized without the scales until 0.5.12 (its pool_configurator.py).
         ("H200", "0.5.12", "fp8", 61 * (576 + 132)),
         ("MI300X", None, "auto", 61 * (1152 + 132)),
+        ("910C", None, "auto", 61 * (1152 + 256)),
         ("MI300X", None, "fp8", 61 * (576 + 132)),
     ],
 )
 def test_sparse_attention_has_a_cache_of_its_own_on_each_architecture(
     product: str, version: str | None, kv: str, size: int
 ) -> None:
-    answer = fit_on(product, TP8, model="deepseek-v3.2", kv_precision=kv, version=version)
+    precision = "bf16" if product == "910C" else "fp8"
+    answer = fit_on(product, TP8, model="deepseek-v3.2", precision=precision, kv_precision=kv, version=version)
     assert answer.kv_bytes_per_token == size
     assert answer.kv_tokens % 64 == 0
     assert "attentionWorkspace" not in answer.terms

@@ -254,3 +254,11 @@ def test_features_reach_the_plan() -> None:
     assert plan.mtp
     assert plan.torch_compile
     assert plan.memory.terms["mtp"] > 0
+
+
+def test_nodes_with_little_host_memory_are_warned_of() -> None:
+    """Eight ranks of 4.7 GiB and the file that each reads, 70 GiB, in a pod of a node with 96."""
+    small = nodes.h200("a")
+    small["status"]["allocatable"]["memory"] = "96Gi"
+    assert any("70 GiB while they load" in each for each in plan_of([small], **FP8).warnings)
+    assert not any("while they load" in each for each in plan_of([nodes.h200("a")], **FP8).warnings)

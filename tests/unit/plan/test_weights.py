@@ -154,6 +154,7 @@ def test_the_layout_of_ones_own_weights_follows_from_name_and_devices(
         ("pvc://w/r1-W4AFP8", "w4afp8"),
         ("pvc://w/r1-mxfp4", "mxfp4"),
         ("pvc://w/r1-bf16", "bf16"),
+        ("hf://org/DeepSeek-R1-Channel-FP8-w8a8", "fp8"),
         ("pvc://w/r1", None),
     ],
 )
