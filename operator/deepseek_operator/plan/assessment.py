@@ -112,7 +112,9 @@ def assess(question: Question, hardware: HardwareClass) -> Assessment:
                 located=located,
                 free=_is_free(question, hardware, layout),
             )
-            return Assessment(hardware=hardware, option=option, problem=None, lines=_lines(hardware, failed))
+            # That a small model would not fit fewer devices of the same node is no refusal worth telling.
+            told = failed if not splits.is_small(located.weights.size_gib) else [a for a in failed if a.nodes < nodes]
+            return Assessment(hardware=hardware, option=option, problem=None, lines=_lines(hardware, told))
     return _nothing(question, hardware, failed, room)
 
 

@@ -222,7 +222,8 @@ def _warnings(question: Question, best: Option, inventory: Inventory) -> Iterato
     if fit.weights_gib > rules.weights_warned_share * hardware.memory_gib:
         share = fit.weights_gib / hardware.memory_gib
         yield f"weights take {share:.0%} of each device: little is left for requests; more nodes would hold more"
-    if best.precision == "bf16" and spec.precision == "auto" and not best.native:
+    better = "fp8" in question.model.checkpoints
+    if best.precision == "bf16" and spec.precision == "auto" and better and not best.native:
         yield "precision auto chose bf16: no usable fp8 weights for this hardware"
     if best.located.weights.repository is None and spec.precision == "auto":
         yield f"precision auto took the weights in {best.located.weights.source} for {best.precision}; set precision"

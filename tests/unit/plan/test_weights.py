@@ -183,6 +183,8 @@ def test_a_distilled_model_takes_the_devices_that_it_needs(
     assert (plan.nodes_per_group, plan.accelerators_per_node, plan.parallelism.tensor) == (1, devices, devices)
     assert plan.requests.accelerators == devices
     assert plan.weights.layout == "bf16"
+    assert [each.verdict for each in plan.considered] == ["chosen"]
+    assert not any("no usable fp8" in each for each in plan.warnings)
 
 
 def test_a_distilled_model_takes_more_devices_for_a_longer_context() -> None:
