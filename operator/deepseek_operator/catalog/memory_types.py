@@ -97,8 +97,15 @@ class VllmMemoryRules:
     """How vLLM uses a device; its fraction is of the whole device, everything included."""
 
     default_fraction: float
+    large_from_gib: float
+    """Devices from here on get the larger defaults, except for ``small_architectures``."""
+    small_architectures: tuple[str, ...]
     batched_tokens: int
     """Tokens of the profiling run, max_num_batched_tokens."""
+    running: int
+    """max_num_seqs."""
+    batched_tokens_small: int
+    running_small: int
     experts_per_token: int
     non_torch_gib: Mapping[str, float]
     """By vendor: communication buffers and libraries outside torch's allocator."""

@@ -17,8 +17,6 @@ from deepseek_operator.plan.kvcache import CacheKind
 from deepseek_operator.plan.memory_case import LONG, SHORT, Case, requests_that_fit, stage_memory
 from deepseek_operator.plan.types import MemoryFit
 
-_RUNNING: Final = 256
-"""max_num_seqs of an online server (engine/arg_utils.py)."""
 _LARGEST_GRAPH: Final = 512
 """config/compilation.py, the largest captured batch."""
 _HOST_GIB: Final = 4.7
@@ -35,7 +33,10 @@ class VllmMemory:
 
     def search(self, case: Case) -> MemoryFit:
         """The cache that is left of the fraction; vLLM has no ladder of sizes to choose from."""
-        kind = CacheKind(fp8=case.demand.kv_precision == "fp8", raw=not case.dimensions.sparse)
+        asked = case.demand.kv_precision
+        # A sparse model's cache is FP8 unless asked otherwise.
+        fp8 = asked == "fp8" or (asked == "auto" and case.dimensions.sparse)
+        kind = CacheKind(fp8=fp8)
         stages = stage_memory(case, case.sharding(), kind, overhead_gib=0.0)
         fraction = case.demand.mem_fraction or self.rules.default_fraction
         needs = {
@@ -51,7 +52,9 @@ class VllmMemory:
         )
         heavy = worst.weights_gib > _REFUSED_SHARE * case.device.memory_gib
         fits = tokens >= case.wanted and not heavy
-        running, ranks = case.demand.max_running or _RUNNING, case.split.attention_data
+        large = self._large(case)
+        running = case.demand.max_running or (self.rules.running if large else self.rules.running_small)
+        ranks = case.split.attention_data
         return MemoryFit(
             fits=fits,
             free_gib=case.device.free_gib,
@@ -63,7 +66,7 @@ class VllmMemory:
             reserve_gib=(1 - fraction) * case.device.memory_gib + sum(needs.values()),
             context_length=min(case.longest, tokens),
             graph_max_batch=min(_LARGEST_GRAPH, running),
-            chunked_prefill=self.rules.batched_tokens,
+            chunked_prefill=self._batched_tokens(case),
             max_running_requests=case.demand.max_running,
             terms={**worst.parts, **needs},
             limited_by=None if fits else self._blame(case, tokens, heavy=heavy),
@@ -79,6 +82,15 @@ class VllmMemory:
             return "weights"
         return "memFraction" if tokens == 0 and case.demand.mem_fraction is not None else "kvCache"
 
+    def _large(self, case: Case) -> bool:
+        device = case.device
+        return device.memory_gib >= self.rules.large_from_gib and (
+            device.architecture not in self.rules.small_architectures
+        )
+
+    def _batched_tokens(self, case: Case) -> int:
+        return self.rules.batched_tokens if self._large(case) else self.rules.batched_tokens_small
+
     def _activations(self, case: Case) -> float:
         """Bytes of the largest batch: for each token its experts' inputs and widths, and a few hidden states."""
         dims, tensor = case.dimensions, case.split.tensor
@@ -86,4 +98,4 @@ class VllmMemory:
         widest = 2 * dims.dense_intermediate / tensor
         if dims.routed_experts:
             widest = self.rules.experts_per_token * (2 * dims.moe_intermediate / tensor + dims.hidden)
-        return self.rules.batched_tokens * (states + widest) * 2
+        return self._batched_tokens(case) * (states + widest) * 2

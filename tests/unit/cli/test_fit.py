@@ -102,7 +102,7 @@ def test_vllm_answers_with_its_own_meaning_of_the_fraction(run: Run) -> None:
 
     assert result.exit_code == 0, result.stderr
     document = json.loads(result.stdout)
-    assert (document["engine"], document["memFraction"]) == ("vllm", 0.9)
+    assert (document["engine"], document["memFraction"]) == ("vllm", 0.92)
     assert document["kvTokens"] > 300_000
 
 

@@ -56,6 +56,10 @@ WEIGHTS = [
     ("deepseek-v3.2", "fp8", Parallelism(tensor=8), None, {}, 80.63),
     # vllm-project/vllm-ascend issue 1127: DeepSeek-R1-W8A8, tensor 16 on 2 x 8 910B2: weights took 40.7763 GB.
     ("deepseek-r1", "int8", Parallelism(tensor=16), None, {"product": "910B"}, 40.78),
+    # vllm-project/vllm issue 13061: DeepSeek-R1-Distill-Qwen-14B, tensor 2: weights took 13.9476 GB.
+    ("deepseek-r1-distill-qwen-14b", "bf16", Parallelism(tensor=2), None, {}, 13.95),
+    # vllm-project/vllm pull request 10511: Llama 3 8B, which the distilled one is shaped like: 14.96 GiB.
+    ("deepseek-r1-distill-llama-8b", "bf16", Parallelism(tensor=1), None, {}, 14.96),
     # Public log of 2025-03-08, SGLang, a Qwen2 model of 32 B (14 files) with tensor 4: mem usage=15.54 GB.
     ("deepseek-r1-distill-qwen-32b", "bf16", Parallelism(tensor=4), None, {}, 15.54),
 ]

@@ -329,15 +329,15 @@ def test_the_distilled_models_fit_few_devices(product: str, model: str, tensor: 
 
 
 def test_vllms_fraction_is_of_the_whole_device_by_hand() -> None:
-    """H200: 0.9 x 140.4 GiB, less weights, 2.2 GiB outside torch, and the largest batch of 8,192 tokens.
+    """H200: 0.92 x 140.4 GiB, less weights, 2.2 GiB outside torch, and the largest batch of 8,192 tokens.
 
     For each of its tokens: four hidden states, and eight times an expert's slice and a hidden state, in BF16.
     """
     answer = fit_on("H200", TP8, engine="vllm")
     total = next(each for each in CATALOG.accelerators if "H200" in each.aliases).memory_gib
     batch = 8192 * (4 * 7168 + 8 * (2 * 2048 / 8 + 7168)) * 2 / 2**30
-    left = 0.9 * total - answer.weights_gib - 2.2 - batch
-    assert answer.mem_fraction == 0.9
+    left = 0.92 * total - answer.weights_gib - 2.2 - batch
+    assert answer.mem_fraction == 0.92
     assert answer.weights_gib == pytest.approx(79.53, abs=0.02)
     assert answer.kv_tokens == pytest.approx(left * 2**30 / 70_272, abs=64)
     assert answer.kv_tokens % 64 == 0
@@ -348,6 +348,17 @@ def test_the_same_fraction_means_less_to_vllm_than_to_sglang_where_communication
     sglang, vllm = (fit_on("MI300X", TP8, engine=each, mem_fraction=0.9, context_length=4096) for each in ENGINES)
     assert sglang.reserve_gib == pytest.approx(sglang.free_gib * (1 - 0.9))
     assert vllm.reserve_gib > 0.1 * vllm.free_gib
+
+
+def test_vllm_profiles_a_smaller_batch_on_small_devices_and_on_a100() -> None:
+    chunks = {name: fit_on(name, TP16, engine="vllm", nodes=2, precision="bf16").chunked_prefill for name in DEVICES}
+    assert chunks == {"H100": 8192, "A100": 2048, "L40S": 2048}
+
+
+def test_vllm_keeps_a_sparse_models_cache_in_fp8() -> None:
+    auto, bf16 = (fit_on("H200", TP8, engine="vllm", model="deepseek-v3.2", kv_precision=kv) for kv in ("auto", "bf16"))
+    assert auto.kv_bytes_per_token == 61 * (656 + 132)
+    assert bf16.kv_bytes_per_token == 61 * (1152 + 132)
 
 
 def test_vllm_refuses_weights_that_are_too_large_and_says_what_would_fit() -> None:
@@ -362,3 +373,4 @@ def test_an_engine_without_a_memory_model_has_none(engine: str) -> None:
 
 
 ENGINES = ("sglang", "vllm")
+DEVICES = ("H100", "A100", "L40S")
