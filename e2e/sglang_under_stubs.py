@@ -179,6 +179,10 @@ class ModelConfig(types.SimpleNamespace):
 def model_config(config: dict[str, Any]) -> ModelConfig:
     """What SGLang would make of a config.json with these keys."""
     hugging_face = types.SimpleNamespace(**config)
+    # Grouped-query models (the distilled ones) have one head size for queries, keys and values.
+    head_dim = config["hidden_size"] // config["num_attention_heads"]
+    if "qk_nope_head_dim" in config:
+        head_dim = config["qk_nope_head_dim"] + config["qk_rope_head_dim"]
     return ModelConfig(
         hf_config=hugging_face,
         hf_text_config=hugging_face,
@@ -187,8 +191,8 @@ def model_config(config: dict[str, Any]) -> ModelConfig:
         num_hidden_layers=config["num_hidden_layers"],
         quantization=config.get("quantization_config", {}).get("quant_method"),
         is_generation=True,
-        head_dim=config["qk_nope_head_dim"] + config["qk_rope_head_dim"],
-        v_head_dim=config["v_head_dim"],
+        head_dim=head_dim,
+        v_head_dim=config.get("v_head_dim", head_dim),
         model_path="/models",
     )
 

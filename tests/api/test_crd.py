@@ -89,7 +89,7 @@ def test_each_rule_refuses_its_bad_object_with_its_message(server: Cluster, case
     ("spec", "message"),
     [
         ({"model": ""}, "spec.model"),
-        ({"precision": "fp4"}, 'supported values: "auto", "fp8", "bf16"'),
+        ({"precision": "fp4"}, 'supported values: "auto", "fp8", "bf16", "int8"'),
         ({"replicas": 65}, "should be less than or equal to 64"),
         ({"replica": 2}, 'unknown field "spec.replica"'),
         ({"parallelism": {"tensor": 8.5}}, "spec.parallelism.tensor"),

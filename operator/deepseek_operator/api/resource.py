@@ -27,7 +27,7 @@ LabelKey = Annotated[
 ObjectName = Annotated[str, StringConstraints(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 Quantity = Annotated[str, StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?|Ki)?$")]
 
-Precision = Literal["auto", "fp8", "bf16"]
+Precision = Literal["auto", "fp8", "bf16", "int8", "w4a8", "w4afp8", "awq", "nvfp4", "mxfp4"]
 KVCachePrecision = Literal["auto", "bf16", "fp8"]
 EngineName = Literal["sglang"]
 Vendor = Literal["nvidia", "amd", "ascend"]
@@ -151,6 +151,9 @@ class Weights(Model):
     cache: Literal["auto", "node", "perRank"] = "auto"
     """Where fetched weights are kept. node: the directory that the operator's configuration names; perRank: a
     claim for each rank from the default StorageClass."""
+    allow_variant: bool = False
+    """Lets the operator use quantised weights that another publisher than the model's made, where the model's own
+    publisher has none in the precision."""
     token_secret: SecretKey | None = None
     """Hub token; reaches only the init container that fetches."""
 
@@ -302,7 +305,8 @@ class Spec(Model):
     trust_remote_code: bool = False
     """Lets the engine run code that comes with the weights."""
     precision: Precision = "auto"
-    """Precision of the weights. auto: the one the accelerators run natively."""
+    """Precision of the weights. auto: the one the accelerators run natively. The quantised ones below bf16 come from
+    other publishers: see weights.allowVariant."""
     context: Context = Context()
     """Context length and concurrency."""
     engine: Engine = Engine()

@@ -7,6 +7,7 @@ that is silently ignored would be planned with.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,21 +15,36 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from deepseek_operator.catalog.memory_types import MemoryRules, MemoryTier, MemoryVersion, VllmMemoryRules
 from deepseek_operator.catalog.types import (
     Accelerator,
     Architecture,
     Catalog,
     EngineRelease,
-    MemoryRules,
-    MemoryTier,
     Model,
+    RefusedModel,
     Vendor,
+    WeightFormat,
+    WeightLayout,
 )
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 Record = TypeVar("Record")
+
+_ENGINE_KEYS = {
+    "releases",
+    "memory_tiers",
+    "memory_rules",
+    "memory_versions",
+    "formats",
+    "layouts",
+    "refused_models",
+}
+_LAYOUT_PARTS = ("attention", "latent", "absorbed", "dense", "shared", "routed")
+_DEFAULT_PARTS = {"absorbed_amd": "absorbed", "mtp_attention": "attention", "mtp_experts": "routed"}
+"""Parts of a layout that are stored like another part where nothing else is said."""
 
 
 class CatalogError(Exception):
@@ -67,11 +83,15 @@ def read(folder: Traversable) -> Catalog:
         accelerators += listed
     name = "engines/sglang.yaml"
     engine = _mapping(_parse(folder / "engines" / "sglang.yaml", name), name)
-    _only(name, engine, {"releases", "memory_tiers", "memory_rules"})
+    _only(name, engine, _ENGINE_KEYS)
     releases = _records(
         EngineRelease, [{"engine": "sglang", **each} for each in engine["releases"]], f"{name}: releases"
     )
     _check_releases(name, releases, accelerators)
+    layouts = _layouts(name, engine)
+    _check_checkpoints(models, layouts)
+    vllm = _mapping(_parse(folder / "engines" / "vllm.yaml", "engines/vllm.yaml"), "engines/vllm.yaml")
+    _only("engines/vllm.yaml", vllm, {"memory_rules"})
     name = "fabrics/rdma.yaml"
     rdma = _mapping(_parse(folder / "fabrics" / "rdma.yaml", name), name)
     _only(name, rdma, {"source", "shared", "exclusive"})
@@ -86,6 +106,10 @@ def read(folder: Traversable) -> Catalog:
             for family, tiers in engine["memory_tiers"].items()
         },
         memory_rules=_record(MemoryRules, engine["memory_rules"], "engines/sglang.yaml: memory_rules"),
+        memory_versions=_records(MemoryVersion, engine["memory_versions"], "engines/sglang.yaml: memory_versions"),
+        vllm_memory=_record(VllmMemoryRules, vllm["memory_rules"], "engines/vllm.yaml: memory_rules"),
+        layouts=layouts,
+        refused_models=_records(RefusedModel, engine["refused_models"], "engines/sglang.yaml: refused_models"),
         rdma_resources=(*rdma["shared"], *rdma["exclusive"]),
         shared_rdma_resources=tuple(rdma["shared"]),
     )
@@ -114,6 +138,47 @@ def _with_precisions(data: Any) -> Any:
         listed = {str(each.get("precision")): each for each in data["checkpoints"]}
         return {**data, "checkpoints": listed}
     return data
+
+
+def _layouts(name: str, engine: Mapping[str, Any]) -> Mapping[str, WeightLayout]:
+    """The layouts; the file names the format of each part, the record holds it."""
+    formats = _mapping(engine["formats"], name)
+    for key, value in formats.items():
+        _record(WeightFormat, value, f"{name}: formats.{key}")
+    made: dict[str, WeightLayout] = {}
+    for index, given in enumerate(engine["layouts"]):
+        where = f"{name}: layouts[{index}]"
+        data = {"block": None, "architectures": [], "arguments": [], **_mapping(given, where)}
+        for part, like in _DEFAULT_PARTS.items():
+            data.setdefault(part, data.get(like))
+        for part in (*_LAYOUT_PARTS, *_DEFAULT_PARTS):
+            if data.get(part) not in formats:
+                raise CatalogError(where, part, f"must be one of {', '.join(formats)}")
+        unknown = data.keys() - {each.name for each in fields(WeightLayout)}
+        for key in sorted(unknown):
+            raise CatalogError(where, key, "is not a key of this file")
+        for part in (*_LAYOUT_PARTS, *_DEFAULT_PARTS):
+            data[part] = engine["formats"][data[part]]
+        made[data["name"]] = _record(WeightLayout, data, where)
+    return made
+
+
+def _check_checkpoints(models: Iterable[Model], layouts: Mapping[str, WeightLayout]) -> None:
+    for model in models:
+        where = f"models/{model.name}.yaml"
+        for checkpoint in (*model.checkpoints.values(), *model.variants):
+            layout = layouts.get(checkpoint.layout)
+            if layout is None:
+                raise CatalogError(where, "layout", f"{checkpoint.layout} is not one of {', '.join(layouts)}")
+            if layout.precision != checkpoint.precision:
+                raise CatalogError(where, "precision", f"{checkpoint.layout} is {layout.precision}")
+        publisher = model.repository.partition("/")[0]
+        for checkpoint in model.checkpoints.values():
+            if checkpoint.publisher != publisher:
+                raise CatalogError(where, "checkpoints", f"{checkpoint.repository} is a variant: not of {publisher}")
+        for checkpoint in model.variants:
+            if checkpoint.publisher == publisher:
+                raise CatalogError(where, "variants", f"{checkpoint.repository} is {publisher}'s own")
 
 
 def _check_releases(name: str, releases: Iterable[EngineRelease], accelerators: Iterable[Accelerator]) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Precision = Literal["fp8", "bf16"]
+from deepseek_operator.catalog.memory_types import MemoryRules, MemoryTier, MemoryVersion, VllmMemoryRules
+
+Precision = Literal["fp8", "bf16", "int8", "w4a8", "w4afp8", "awq", "nvfp4", "mxfp4"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,26 +136,111 @@ class Vendor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dimensions:
-    """The sizes in a model's config.json that decide weights, cache and splits."""
+    """The sizes in a model's config.json that decide weights, cache and splits.
+
+    Attention is latent (DeepSeek-V2 and later: ``kv_lora_rank`` and the head sizes) or grouped-query (the distilled
+    Qwen and Llama models: ``kv_heads`` and ``head_dim``); a model has the figures of one of them.
+
+    Raises:
+        ValueError: the figures are of neither kind, or of both.
+    """
 
     hidden: int
     layers: int
     dense_layers: int
+    """Layers without experts."""
     heads: int
-    q_lora_rank: int
-    kv_lora_rank: int
-    qk_nope_head_dim: int
-    qk_rope_head_dim: int
-    v_head_dim: int
     dense_intermediate: int
-    moe_intermediate: int
-    routed_experts: int
-    shared_experts: int
     vocab: int
     max_context: int
-    mtp_layers: int
-    weight_block: int
-    """Edge of the FP8 scale blocks; 128."""
+    weight_block: int = 128
+    """Edge of the FP8 scale blocks."""
+    q_lora_rank: int | None = None
+    """None: queries are not compressed (DeepSeek-V2-Lite)."""
+    kv_lora_rank: int | None = None
+    qk_nope_head_dim: int = 0
+    qk_rope_head_dim: int = 0
+    v_head_dim: int = 0
+    moe_intermediate: int = 0
+    routed_experts: int = 0
+    shared_experts: int = 0
+    mtp_layers: int = 0
+    index_heads: int | None = None
+    """Heads of the sparse attention's indexer (DeepSeek-V3.2); None: attention is dense."""
+    index_head_dim: int = 0
+    kv_heads: int | None = None
+    head_dim: int = 0
+    qkv_bias: bool = False
+
+    def __post_init__(self) -> None:
+        """One kind of attention, complete."""
+        latent = (self.kv_lora_rank, self.qk_nope_head_dim, self.qk_rope_head_dim, self.v_head_dim)
+        grouped = (self.kv_heads, self.head_dim)
+        if not (all(latent) and not any(grouped)) and not (all(grouped) and not any(latent)):
+            raise ValueError(
+                "needs either kv_lora_rank, qk_nope_head_dim, qk_rope_head_dim and v_head_dim (latent attention), "
+                "or kv_heads and head_dim (grouped-query attention)"
+            )
+        if self.dense_layers < self.layers and not (self.routed_experts and self.moe_intermediate):
+            raise ValueError("layers with experts need routed_experts and moe_intermediate")
+        if self.index_heads is not None and not (self.index_head_dim and self.q_lora_rank):
+            raise ValueError("index_heads needs index_head_dim and q_lora_rank")
+
+    @property
+    def latent(self) -> bool:
+        """Whether attention keeps one latent for all heads (MLA)."""
+        return self.kv_lora_rank is not None
+
+    @property
+    def sparse(self) -> bool:
+        """Whether attention is DeepSeek-V3.2's sparse one (DSA)."""
+        return self.index_heads is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightFormat:
+    """How the numbers of one matrix are stored."""
+
+    bits: int
+    """Of one weight."""
+    scale_bytes: float = 0.0
+    """Bytes that go with each block of weights: scales and zero points."""
+    rows: int = 0
+    """Output features that share a scale; 0: no scales."""
+    columns: int = 0
+    """Input features that share a scale; 0: a whole row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightLayout:
+    """A layout of published weights: which part is stored how, and which devices serve it."""
+
+    name: str
+    precision: Precision
+    attention: WeightFormat
+    """Query, latent and output projections."""
+    latent: WeightFormat
+    """kv_b_proj, which makes keys and values out of the latent."""
+    absorbed: WeightFormat
+    """The copy of kv_b_proj that the engine absorbs into queries and outputs."""
+    absorbed_amd: WeightFormat
+    """The same on AMD devices."""
+    dense: WeightFormat
+    shared: WeightFormat
+    routed: WeightFormat
+    mtp_attention: WeightFormat
+    mtp_experts: WeightFormat
+    block: int | None
+    """Edge of the blocks that each rank's slice of a feed-forward layer must hold whole; None: any slice."""
+    architectures: tuple[str, ...]
+    """Device architectures on which the engine serves it; empty: what the accelerators' own precisions say."""
+    arguments: tuple[str, ...]
+    """Engine arguments that it needs beyond what the checkpoint's own configuration says."""
+    source: str
+
+    def __hash__(self) -> int:
+        """Footprints are kept by layout, and the name tells it."""
+        return hash(self.name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,9 +252,16 @@ class Checkpoint:
     revision: str
     """Commit, or "main" where none is pinned."""
     layout: str
-    """fp8-block128 or bf16."""
+    """Name of a WeightLayout."""
     size_gib: float
+    mtp: bool = True
+    """Whether the multi-token-prediction layer is among them, for models that have one."""
     source: str
+
+    @property
+    def publisher(self) -> str:
+        """The account that published it."""
+        return self.repository.partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,22 +286,12 @@ class Model:
     dimensions: Dimensions
     checkpoints: Mapping[str, Checkpoint]
     """By precision; a precision without published weights of the model's own publisher is absent."""
+    variants: tuple[Checkpoint, ...] = ()
+    """Quantised weights of other publishers, best first; used only with spec.weights.allowVariant."""
     bf16_size_gib: float
     """Size of a BF16 cast, for sources that the user brings."""
     parsers: Parsers
     source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryTier:
-    """SGLang's defaults by device memory (memory_hook.py): the first tier whose ``below_mib`` exceeds the device."""
-
-    below_mib: int
-    chunked_prefill: int
-    graph_max_batch_small: int
-    """tensor parallel < 4."""
-    graph_max_batch: int
-    """tensor parallel ≥ 4."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,41 +313,13 @@ class EngineRelease:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryRules:
-    """How SGLang uses the memory that weights and KV cache leave; MiB unless the name says otherwise."""
+class RefusedModel:
+    """A model that is known and not planned, with the reason and what to use."""
 
-    base_mib: float
-    per_chunk_token_mib: float
-    smallest_chunk: int
-    """Tokens that the activation term counts at least."""
-    per_device_mib: float
-    """For each device of the world size."""
-    per_graph_batch_mib: float
-    per_attention_rank_mib: float
-    """For each sequence of the largest graph and each attention-data rank."""
-    per_attention_rank_large_mib: float
-    """More of that above ``large_graph_batch``."""
-    large_graph_batch: int
-    prefill_graph_mib: float
-    floor_mib: float
-    """Least reserve on devices larger than ``floor_above_mib``."""
-    floor_above_mib: float
-    mtp_mib: float
-    communication_gib: Mapping[str, float]
-    """By vendor: device memory that is gone before weights load, on one node."""
-    communication_nodes_gib: Mapping[str, float]
-    """By vendor: the same when a group spans nodes."""
-    weights_refused_share: float
-    """Weights above this share of a device are refused."""
-    weights_warned_share: float
-    triton_splits: Mapping[str, int]
-    """Architectures that run DeepSeek's attention on Triton, with the most KV splits of its decode kernel."""
-    triton_fallback_splits: Mapping[str, int]
-    """Architectures that do so only where AITER does not take the heads of a rank."""
-    aiter_heads: tuple[int, ...]
-    """Heads a rank that AITER takes."""
-    page_sizes: Mapping[str, int]
-    """KV page in tokens by architecture, where it is not 1."""
+    repositories: tuple[str, ...]
+    """Names and repositories; shell patterns."""
+    reason: str
+    instead: str
     source: str
 
 
@@ -282,6 +338,12 @@ class Catalog:
     memory_tiers: Mapping[str, tuple[MemoryTier, ...]]
     """By vendor family: "default" and "ascend"."""
     memory_rules: MemoryRules
+    memory_versions: tuple[MemoryVersion, ...]
+    """Oldest first."""
+    vllm_memory: VllmMemoryRules
+    layouts: Mapping[str, WeightLayout]
+    """By name."""
+    refused_models: tuple[RefusedModel, ...]
     rdma_resources: tuple[str, ...]
     """Names of RDMA device resources that are recognised in allocatable; shell patterns."""
     shared_rdma_resources: tuple[str, ...]

@@ -18,8 +18,9 @@ from deepseek_operator.cli.output import console, write_json, write_yaml
 from deepseek_operator.cli.picture import draw_memory
 from deepseek_operator.plan.choices import find_products
 from deepseek_operator.plan.explain import fit_document, problem_document
-from deepseek_operator.plan.fitting import Target, dimensions_of, fit_for
+from deepseek_operator.plan.fitting import Target, fit_for
 from deepseek_operator.plan.memory import Demand
+from deepseek_operator.plan.own_model import dimensions_of
 from deepseek_operator.plan.types import Parallelism
 
 _USUAL_DEVICES: Final = 8
@@ -32,7 +33,10 @@ OptionalSize = Annotated[int | None, typer.Option(min=1, metavar="N")]
 def fit(  # noqa: PLR0913 - each option of the command is an argument
     *,
     model: Annotated[str, typer.Option(help="Catalogue id, repository, or the path of a config.json.")],
-    precision: Annotated[Literal["fp8", "bf16"], typer.Option(help="Precision of the weights.")],
+    precision: Annotated[
+        Literal["fp8", "bf16", "int8", "w4a8", "w4afp8", "awq", "nvfp4", "mxfp4"],
+        typer.Option(help="Precision of the weights."),
+    ],
     product: Annotated[str | None, typer.Option(metavar="NAME", help="Accelerator product.")] = None,
     free_gib: Annotated[
         float | None,
@@ -51,7 +55,10 @@ def fit(  # noqa: PLR0913 - each option of the command is an argument
     mem_fraction: Annotated[float | None, typer.Option(min=0.01, max=0.99, metavar="F")] = None,
     context_length: OptionalSize = None,
     max_running: OptionalSize = None,
-    engine: Annotated[Literal["sglang"], typer.Option(help="Inference engine.")] = "sglang",
+    engine: Annotated[
+        Literal["sglang", "vllm", "lmdeploy", "tensorrt-llm", "deepseek-infer"],
+        typer.Option(help="Inference engine; sglang and vllm have a memory model."),
+    ] = "sglang",
     engine_version: Annotated[str | None, typer.Option(metavar="V", help="Default: the catalogue's.")] = None,
     output: Annotated[Output, typer.Option("--output", "-o")] = Output.TEXT,
 ) -> None:
@@ -70,7 +77,12 @@ def fit(  # noqa: PLR0913 - each option of the command is an argument
             answer = fit_for(
                 model=_model(model),
                 precision=precision,
-                target=Target(product=product, free_gib=free_gib, engine=Engine(name=engine, version=engine_version)),
+                target=Target(
+                    product=product,
+                    free_gib=free_gib,
+                    engine=Engine(name="sglang", version=engine_version),
+                    memory_of=engine,
+                ),
                 split=Parallelism(
                     tensor=tensor or _usual_tensor(product),
                     pipeline=pipeline,
@@ -82,7 +94,12 @@ def fit(  # noqa: PLR0913 - each option of the command is an argument
             )
         except InvalidInputError as error:
             _write(
-                {"fits": False, "engine": engine, "problems": [problem_document(each) for each in error.problems]},
+                {
+                    "fits": False,
+                    "engine": engine,
+                    "kvTokens": None,
+                    "problems": [problem_document(each) for each in error.problems],
+                },
                 output,
             )
             raise

@@ -43,3 +43,11 @@ DefaultStorageClass = Annotated[
         help="Whether the cluster has a default StorageClass. With --nodes this is not known unless said.",
     ),
 ]
+ModelConfigFile = Annotated[
+    str | None,
+    typer.Option(
+        "--model-config",
+        metavar="FILE",
+        help="A config.json of DeepSeek-V2's, V3's or V3.2's architecture: the dimensions of a model of one's own.",
+    ),
+]

@@ -181,7 +181,8 @@ def _bar_key(parts: tuple[Segment, ...], *, title: str) -> Text:
 def _tokens(memory: MemoryFit) -> Text:
     return Text(
         f"{memory.kv_tokens:,} KV tokens, context {memory.context_length:,}, "
-        f"memory fraction {memory.mem_fraction:.2f}, graphs up to batch {memory.graph_max_batch}"
+        f"memory fraction {memory.mem_fraction:.2f}, graphs up to batch {memory.graph_max_batch}, "
+        f"at once {memory.requests_4k:,} requests of 4k or {memory.requests_32k:,} of 32k tokens"
     )
 
 

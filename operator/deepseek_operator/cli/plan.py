@@ -12,6 +12,7 @@ from deepseek_operator.cli.exits import Exit, failures_as_exit_codes, tell_probl
 from deepseek_operator.cli.options import (  # typer reads them at run time
     ConfigFile,
     DefaultStorageClass,
+    ModelConfigFile,
     Namespace,
     NodesFile,
     Output,
@@ -19,7 +20,7 @@ from deepseek_operator.cli.options import (  # typer reads them at run time
 )
 from deepseek_operator.cli.output import console, write_json, write_yaml
 from deepseek_operator.cli.picture import draw
-from deepseek_operator.cli.planning import facts, launch_of, plan_deployment, view_cluster
+from deepseek_operator.cli.planning import catalog_with, facts, launch_of, plan_deployment, view_cluster
 from deepseek_operator.plan.explain import plan_document
 from deepseek_operator.plan.types import Plan, Refusal
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from deepseek_operator.api.config import OperatorConfig
+    from deepseek_operator.catalog.types import Catalog
     from deepseek_operator.cli.documents import Deployment
 
 
@@ -38,6 +40,7 @@ def plan(
     namespace: Namespace = "default",
     config: ConfigFile = None,
     default_storage_class: DefaultStorageClass = None,
+    model_config: ModelConfigFile = None,
 ) -> None:
     """Show the plan of each DeepSeekDeployment in a file: nodes, split, memory, image, and why.
 
@@ -47,6 +50,7 @@ def plan(
         settings = read_config(config)
         try:
             deployments = read_deployments(filename, namespace=namespace)
+            catalog = catalog_with(deployments, model_config)
         except InvalidInputError as error:
             if output is not Output.TEXT:
                 refusal = Refusal(problems=error.problems, considered=(), waits_for_cluster=False)
@@ -54,11 +58,11 @@ def plan(
             raise
         view = view_cluster(nodes)
         known = facts(view, settings, default_storage_class=default_storage_class)
-        outcomes = [(deployment, plan_deployment(deployment, view, known)) for deployment in deployments]
+        outcomes = [(each, plan_deployment(each, view, known, catalog=catalog)) for each in deployments]
         if output is Output.TEXT:
             _show(outcomes)
         else:
-            _write([_document(*pair, settings, several=len(outcomes) > 1) for pair in outcomes], output)
+            _write([_document(*pair, settings, catalog, several=len(outcomes) > 1) for pair in outcomes], output)
         raise typer.Exit(verdict(outcomes))
 
 
@@ -74,9 +78,9 @@ def verdict(outcomes: Sequence[tuple[Deployment, Plan | Refusal]]) -> Exit:
 
 
 def _document(
-    deployment: Deployment, outcome: Plan | Refusal, config: OperatorConfig, *, several: bool
+    deployment: Deployment, outcome: Plan | Refusal, config: OperatorConfig, catalog: Catalog, *, several: bool
 ) -> dict[str, Any]:
-    launch = launch_of(deployment, outcome, config) if isinstance(outcome, Plan) else None
+    launch = launch_of(deployment, outcome, config, catalog=catalog) if isinstance(outcome, Plan) else None
     document = plan_document(outcome, launch=launch, groups=deployment.spec.replicas)
     identity = {"name": deployment.name, "namespace": deployment.namespace}
     return identity | document if several else document

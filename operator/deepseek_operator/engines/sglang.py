@@ -108,7 +108,7 @@ def _arguments(plan: Plan, spec: Spec, catalog: Catalog) -> Iterator[tuple[str, 
     yield _option("--port", API_PORT)
     yield from _split(plan)
     yield from _memory(plan)
-    yield from _precision(plan)
+    yield from _precision(plan, catalog)
     if plan.mtp:
         yield from _speculation()
     if plan.torch_compile:
@@ -156,9 +156,12 @@ def _memory(plan: Plan) -> Iterator[tuple[str, ...]]:
         yield _option("--max-running-requests", requests)
 
 
-def _precision(plan: Plan) -> Iterator[tuple[str, ...]]:
+def _precision(plan: Plan, catalog: Catalog) -> Iterator[tuple[str, ...]]:
+    """What the checkpoint's own configuration does not say: SGLang reads most methods out of it."""
     if plan.precision == "bf16":
         yield _option("--dtype", "bfloat16")
+    arguments = catalog.layouts[plan.weights.layout].arguments
+    yield from zip(arguments[::2], arguments[1::2], strict=True)
     yield _option("--kv-cache-dtype", _KV_DTYPES[plan.kv_cache_precision])
 
 

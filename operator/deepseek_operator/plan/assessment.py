@@ -11,11 +11,11 @@ from deepseek_operator.api.resource import Spec
 from deepseek_operator.catalog.types import Accelerator, Catalog, EngineRelease, Model
 from deepseek_operator.plan import fabric as fabrics
 from deepseek_operator.plan import memory, occupancy, splits
-from deepseek_operator.plan.choices import find_release, products_for
-from deepseek_operator.plan.rules import violations
+from deepseek_operator.plan.choices import find_release, products_for, served_precisions
+from deepseek_operator.plan.rules import block_of, violations
 from deepseek_operator.plan.splits import Layout
 from deepseek_operator.plan.types import Candidate, EngineChoice, FabricPlan, HardwareClass, MemoryFit
-from deepseek_operator.plan.weights import Located
+from deepseek_operator.plan.weights import Located, Sources
 
 _NOT_CARRIED: Final = "NothingCarriesTensor"
 
@@ -27,7 +27,7 @@ class Question:
     spec: Spec
     model: Model
     catalog: Catalog
-    weights: Mapping[str, Located | Problem]
+    sources: Sources
     used: Mapping[str, int]
 
 
@@ -68,10 +68,10 @@ class _Attempt:
 def assess(question: Question, hardware: HardwareClass) -> Assessment:
     """Tries the class with each number of nodes, fewest first."""
     accelerator = next(each for each in question.catalog.accelerators if each.product == hardware.product)
-    precision = _precision(question, accelerator)
+    precision = _sparse_problem(question, accelerator) or _precision(question, accelerator)
     if isinstance(precision, Problem):
         return _refusal(hardware, 0, precision)
-    located = question.weights[precision]
+    located = question.sources.find(precision, architecture=accelerator.architecture)
     if isinstance(located, Problem):
         return _refusal(hardware, 0, located)
     found = find_release(
@@ -83,13 +83,17 @@ def assess(question: Question, hardware: HardwareClass) -> Assessment:
     if isinstance(found, Problem):
         return _refusal(hardware, 0, found)
     room = _room(question, hardware)
-    problem = splits.contradiction(question.spec.parallelism, room) or _kv_problem(question.spec, accelerator)
+    problem = (
+        splits.contradiction(question.spec.parallelism, room)
+        or _kv_problem(question.spec, accelerator)
+        or _mtp_problem(question.spec, located)
+    )
     if problem is not None:
         return _refusal(hardware, question.spec.parallelism.nodes or 0, problem)
     choice, release = found
     failed: list[_Attempt] = []
     for nodes in splits.node_counts(question.spec.parallelism):
-        for outcome in _tries(question, hardware, room, nodes, precision, release):
+        for outcome in _tries(question, hardware, room, nodes, located, release):
             if isinstance(outcome, Problem):
                 failed.append(_Attempt(nodes=nodes, problem=outcome))
                 continue
@@ -108,7 +112,9 @@ def assess(question: Question, hardware: HardwareClass) -> Assessment:
                 located=located,
                 startable=_startable(question, hardware, layout),
             )
-            return Assessment(hardware=hardware, option=option, problem=None, lines=_lines(hardware, failed))
+            # That a small model would not fit fewer devices of the same node is no refusal worth telling.
+            told = failed if not splits.is_small(located.weights.size_gib) else [a for a in failed if a.nodes < nodes]
+            return Assessment(hardware=hardware, option=option, problem=None, lines=_lines(hardware, told))
     return _nothing(question, hardware, failed, room)
 
 
@@ -117,7 +123,7 @@ def _tries(
     hardware: HardwareClass,
     room: splits.Room,
     nodes: int,
-    precision: str,
+    located: Located,
     release: EngineRelease,
 ) -> Iterator[tuple[Layout, MemoryFit, FabricPlan] | Problem]:
     """Every layout on a number of nodes: what works comes as it is, what does not as its problem."""
@@ -127,14 +133,16 @@ def _tries(
     if isinstance(fabric, Problem):
         yield fabric
         return
-    for layout in splits.layouts(spec.parallelism, room, dimensions, nodes=nodes, precision=precision):
-        broken = violations(layout.split, dimensions, precision=precision, nodes=nodes, mtp=mtp)
+    block = block_of(located.layout, dimensions)
+    small = splits.is_small(located.weights.size_gib)
+    for layout in splits.layouts(spec.parallelism, room, dimensions, nodes=nodes, block=block, small=small):
+        broken = violations(layout.split, dimensions, block=block, nodes=nodes, mtp=mtp)
         if broken:
             yield broken[0]
         elif layout.split.tensor > layout.devices and not fabrics.carries_tensor(fabric):
             yield _not_carried(hardware, layout, mtp=mtp)
         else:
-            fitted = measure(question, hardware, layout, precision, release)
+            fitted = measure(question, hardware, layout, located, release)
             if fitted.fits:
                 yield layout, fitted, fabric
             else:
@@ -152,14 +160,26 @@ def _not_carried(hardware: HardwareClass, layout: Layout, *, mtp: bool) -> Probl
 
 
 def measure(
-    question: Question, hardware: HardwareClass, layout: Layout, precision: str, release: EngineRelease
+    question: Question, hardware: HardwareClass, layout: Layout, located: Located, release: EngineRelease
 ) -> MemoryFit:
-    """The memory of a layout on a class."""
+    """The memory of a layout on a class.
+
+    Raises:
+        LookupError: the engine has no memory model.
+    """
     spec, catalog = question.spec, question.catalog
-    family = hardware.vendor if hardware.vendor in catalog.memory_tiers else "default"
+    engine = memory.memory_model(
+        release.engine,
+        catalog,
+        vendor=hardware.vendor,
+        version=release.version,
+        aiter_fraction=release.aiter_fraction,
+    )
+    if engine is None:
+        raise LookupError(f"{release.engine} has no memory model")
     return memory.fit(
         dimensions=question.model.dimensions,
-        precision=precision,
+        layout=located.layout,
         split=layout.split,
         device=memory.device_for(
             vendor=hardware.vendor,
@@ -167,6 +187,7 @@ def measure(
             memory_gib=hardware.memory_gib,
             nodes=layout.nodes,
             rules=catalog.memory_rules,
+            ranks=layout.split.tensor * layout.split.pipeline,
         ),
         demand=memory.Demand(
             context_length=spec.context.max_length,
@@ -174,28 +195,62 @@ def measure(
             kv_precision=spec.context.kv_cache_precision,
             mtp=spec.engine.features.mtp,
         ),
-        engine=memory.EngineMemory(
-            rules=catalog.memory_rules,
-            tiers=catalog.memory_tiers[family],
-            aiter_fraction=release.aiter_fraction,
-        ),
+        engine=engine,
     )
 
 
 def _precision(question: Question, accelerator: Accelerator) -> str | Problem:
     asked: str = question.spec.precision
+    served = served_precisions(accelerator, question.catalog)
     if asked == "auto":
-        usable = [each for each in accelerator.precisions if isinstance(question.weights[each], Located)]
+        # Quantised weights of other publishers come last, and only where the user allows them.
+        tried = served if question.spec.weights.allow_variant else accelerator.precisions
+        usable = [each for each in tried if _is_located(question, accelerator, each)]
         return usable[0] if usable else accelerator.precisions[0]
-    if asked in accelerator.precisions:
+    if asked in served:
         return asked
     others = ", ".join(accelerator.precisions)
-    source = "" if isinstance(question.weights.get(others), Located) else " and spec.weights.source to such weights"
+    located = all(_is_located(question, accelerator, each) for each in accelerator.precisions)
+    source = "" if located else " and spec.weights.source to such weights"
     return Problem(
         field="spec.precision",
         reason="PrecisionNotNative",
         message=f"{accelerator.product} does not run DeepSeek's {asked} in {question.spec.engine.name}; set precision "
         f"to {others}{source}, or use one of {products_for(asked, question.catalog)}",
+    )
+
+
+def _is_located(question: Question, accelerator: Accelerator, precision: str) -> bool:
+    return isinstance(question.sources.find(precision, architecture=accelerator.architecture), Located)
+
+
+def _sparse_problem(question: Question, accelerator: Accelerator) -> Problem | None:
+    """DeepSeek-V3.2's attention, where it has no kernels."""
+    able = question.catalog.memory_rules.sparse_architectures
+    if not question.model.dimensions.sparse or accelerator.architecture in able:
+        return None
+    products = ", ".join(
+        each.aliases[0] if each.aliases else each.product
+        for each in question.catalog.accelerators
+        if each.architecture in able
+    )
+    return Problem(
+        field="spec.model",
+        reason="SparseAttentionMissing",
+        message=f"{question.model.repository} needs sparse attention, for which {question.spec.engine.name} has no "
+        f"kernels on {accelerator.product} ({accelerator.architecture}); use deepseek-ai/DeepSeek-V3.1, or one of "
+        f"{products}",
+    )
+
+
+def _mtp_problem(spec: Spec, located: Located) -> Problem | None:
+    if not spec.engine.features.mtp or located.mtp:
+        return None
+    return Problem(
+        field="spec.engine.features.mtp",
+        reason="MTPNotInWeights",
+        message=f"{located.weights.repository} does not carry the multi-token-prediction layer; turn mtp off, or use "
+        "weights that have it",
     )
 
 

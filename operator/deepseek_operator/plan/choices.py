@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.resource import Engine, Hardware
-from deepseek_operator.catalog.types import Accelerator, Catalog, EngineRelease, Model
+from deepseek_operator.catalog.types import Accelerator, Catalog, EngineRelease, Model, Precision, WeightLayout
 from deepseek_operator.plan.types import EngineChoice
 
 
@@ -21,6 +21,13 @@ def find_model(name: str, catalog: Catalog) -> Model | Problem:
             names[each.casefold()] = model
     if wanted in names:
         return names[wanted]
+    for refused in catalog.refused_models:
+        if any(fnmatchcase(wanted, pattern.casefold()) for pattern in refused.repositories):
+            return Problem(
+                field="spec.model",
+                reason="ModelNotPlanned",
+                message=f"{name} is not planned: {refused.reason}; use {refused.instead}",
+            )
     repositories = sorted(model.repository for model in catalog.models.values())
     near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
     nearest = list(dict.fromkeys(names[each].repository for each in near)) or repositories
@@ -94,8 +101,31 @@ def products_for(precision: str, catalog: Catalog) -> str:
     return ", ".join(
         each.aliases[0] if each.aliases else each.product
         for each in catalog.accelerators
-        if precision in each.precisions
+        if precision in served_precisions(each, catalog)
     )
+
+
+def served_precisions(accelerator: Accelerator, catalog: Catalog) -> tuple[Precision, ...]:
+    """Weight precisions that the engine serves on a product: its native ones first, then quantised layouts."""
+    quantised = (
+        layout.precision for layout in catalog.layouts.values() if accelerator.architecture in layout.architectures
+    )
+    return tuple(dict.fromkeys((*accelerator.precisions, *quantised)))
+
+
+def find_layout(precision: str, catalog: Catalog, *, architecture: str, named: str = "") -> WeightLayout | None:
+    """The layout that weights of a precision are taken for on an architecture.
+
+    The catalogue's first one that the architecture serves; one whose distinguishing word stands in ``named`` (a
+    repository or path, "Channel-INT8") goes before. None: none is served there.
+    """
+    fitting = [
+        each
+        for each in catalog.layouts.values()
+        if each.precision == precision and (not each.architectures or architecture in each.architectures)
+    ]
+    told = [each for each in fitting if each.name.rpartition("-")[2].rstrip("0123456789") in named.casefold()]
+    return next(iter((told if named else []) or fitting), None)
 
 
 def _spells(accelerator: Accelerator, text: str) -> bool:

@@ -62,6 +62,11 @@ def fit_document(fit: MemoryFit, *, engine: str) -> dict[str, Any]:
         "chunkedPrefill": fit.chunked_prefill,
         "maxRunningRequests": fit.max_running_requests,
         "terms": {name: _rounded(size) for name, size in fit.terms.items()},
+        "longestContext": fit.longest_context,
+        "requests4k": fit.requests_4k,
+        "requests32k": fit.requests_32k,
+        "hostGiB": _rounded(fit.host_gib),
+        "diskGiB": _rounded(fit.disk_gib),
         "limitedBy": fit.limited_by,
         "problems": [problem_document(each) for each in fit.problems],
     }

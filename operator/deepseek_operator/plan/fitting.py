@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from deepseek_operator.api.problems import InvalidInputError, Problem
 from deepseek_operator.api.resource import Engine, Hardware
-from deepseek_operator.catalog.types import Accelerator, Catalog, Dimensions
+from deepseek_operator.catalog.types import Accelerator, Catalog, Dimensions, WeightLayout
 from deepseek_operator.plan import memory
-from deepseek_operator.plan.choices import find_model, find_products, find_release, products_for
-from deepseek_operator.plan.rules import violations
+from deepseek_operator.plan.choices import (
+    find_layout,
+    find_model,
+    find_products,
+    find_release,
+    products_for,
+    served_precisions,
+)
+from deepseek_operator.plan.rules import block_of, violations
 from deepseek_operator.plan.types import MemoryFit, Parallelism
 
-_CONFIG_KEYS: Final = {
-    "hidden": "hidden_size",
-    "layers": "num_hidden_layers",
-    "dense_layers": "first_k_dense_replace",
-    "heads": "num_attention_heads",
-    "q_lora_rank": "q_lora_rank",
-    "kv_lora_rank": "kv_lora_rank",
-    "qk_nope_head_dim": "qk_nope_head_dim",
-    "qk_rope_head_dim": "qk_rope_head_dim",
-    "v_head_dim": "v_head_dim",
-    "dense_intermediate": "intermediate_size",
-    "moe_intermediate": "moe_intermediate_size",
-    "routed_experts": "n_routed_experts",
-    "shared_experts": "n_shared_experts",
-    "vocab": "vocab_size",
-    "max_context": "max_position_embeddings",
-}
+_RELEASED: Final = "sglang"
+"""The engine whose releases are in the catalogue."""
 _GENERIC_ARCHITECTURE: Final = "sm90"
 """With only free memory given: SGLang's behaviour without Triton's buffers or a cut for AITER."""
 
@@ -43,6 +34,8 @@ class Target:
     free_gib: float | None = None
     """After the engine's communication is up, before weights."""
     engine: Engine = field(default_factory=Engine)
+    memory_of: str = "sglang"
+    """The engine whose memory model answers; for others than sglang no release is looked up."""
 
 
 def fit_for(
@@ -57,8 +50,8 @@ def fit_for(
     """Memory of the fullest device of a group.
 
     Args:
-        model: a name of the catalogue, or the dimensions out of a config.json (``dimensions_of``).
-        precision: fp8 or bf16.
+        model: a name of the catalogue, or the dimensions out of a config.json (``own_model.dimensions_of``).
+        precision: fp8, bf16 or a quantised one.
         target: exactly one of product and free memory.
         split: tensor, pipeline, attention data and expert parallelism.
         demand: context, requests, cache precision, MTP, fraction.
@@ -68,9 +61,6 @@ def fit_for(
         InvalidInputError: a name is unknown, the split breaks a rule, or the target is not one.
     """
     dimensions = _dimensions(model, catalog)
-    broken = violations(split, dimensions, precision=precision, nodes=1, mtp=demand.mtp)
-    if broken:
-        raise InvalidInputError(*broken)
     if (target.product is None) == (target.free_gib is None):
         raise InvalidInputError(
             Problem(
@@ -79,34 +69,31 @@ def fit_for(
                 message="give exactly one of a product and the free memory of a device",
             )
         )
-    if target.product is None:
-        return _on_free(dimensions, precision, target.free_gib or 0.0, split, demand, catalog)
-    return _on_product(dimensions, precision, target, split, demand, catalog)
+    found = (
+        _on_free(precision, target, catalog)
+        if target.product is None
+        else _on_product(precision, target, split, catalog)
+    )
+    broken = violations(split, dimensions, block=block_of(found.layout, dimensions), nodes=1, mtp=demand.mtp)
+    if broken:
+        raise InvalidInputError(*broken)
+    return memory.fit(
+        dimensions=dimensions,
+        layout=found.layout,
+        split=split,
+        device=found.device,
+        demand=demand,
+        engine=found.engine,
+    )
 
 
-def dimensions_of(config: Mapping[str, Any]) -> Dimensions:
-    """The dimensions in a model's config.json.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where the model is to fit."""
 
-    Raises:
-        InvalidInputError: a key is missing or no whole number; the model is not of DeepSeek-V3's shape.
-    """
-    sizes: dict[str, int] = {}
-    for name, key in _CONFIG_KEYS.items():
-        value = config.get(key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InvalidInputError(
-                Problem(
-                    field=key,
-                    reason="NotDeepSeekShaped",
-                    message=f"config.json has no whole number {key}; use the config.json of a model of DeepSeek-V3's "
-                    "architecture",
-                )
-            )
-        sizes[name] = value
-    quantization = config.get("quantization_config") or {}
-    block = quantization.get("weight_block_size") or (128,)
-    mtp = config.get("num_nextn_predict_layers") or 0
-    return Dimensions(**sizes, mtp_layers=int(mtp), weight_block=int(block[0]))
+    device: memory.Device
+    layout: WeightLayout
+    engine: memory.MemoryModel
 
 
 def _dimensions(model: str | Dimensions, catalog: Catalog) -> Dimensions:
@@ -118,45 +105,40 @@ def _dimensions(model: str | Dimensions, catalog: Catalog) -> Dimensions:
     return found.dimensions
 
 
-def _on_free(
-    dimensions: Dimensions,
-    precision: str,
-    free_gib: float,
-    split: Parallelism,
-    demand: memory.Demand,
-    catalog: Catalog,
-) -> MemoryFit:
-    rules = catalog.memory_rules
-    taken = rules.communication_gib["nvidia"]
+def _on_free(precision: str, target: Target, catalog: Catalog) -> _Place:
+    """A device of which only the free memory is known: Hopper's behaviour, or that of what serves the layout."""
+    layout = find_layout(precision, catalog, architecture=_GENERIC_ARCHITECTURE)
+    architecture, vendor = _GENERIC_ARCHITECTURE, "nvidia"
+    if layout is None:
+        layout = next((each for each in catalog.layouts.values() if each.precision == precision), None)
+        if layout is None:
+            raise InvalidInputError(_unknown_precision(precision, catalog))
+        architecture = layout.architectures[0]
+        vendor = next(each.vendor for each in catalog.accelerators if each.architecture == architecture)
+    free = target.free_gib or 0.0
     device = memory.Device(
-        vendor="nvidia",
-        architecture=_GENERIC_ARCHITECTURE,
-        memory_gib=free_gib + taken,
-        free_gib=free_gib,
+        vendor=vendor,
+        architecture=architecture,
+        memory_gib=free + catalog.memory_rules.communication_gib[vendor],
+        free_gib=free,
     )
-    engine = memory.EngineMemory(rules=rules, tiers=catalog.memory_tiers["default"])
-    return memory.fit(
-        dimensions=dimensions, precision=precision, split=split, device=device, demand=demand, engine=engine
-    )
+    return _Place(device=device, layout=layout, engine=_engine(target, catalog, vendor=vendor))
 
 
-def _on_product(
-    dimensions: Dimensions,
-    precision: str,
-    target: Target,
-    split: Parallelism,
-    demand: memory.Demand,
-    catalog: Catalog,
-) -> MemoryFit:
+def _on_product(precision: str, target: Target, split: Parallelism, catalog: Catalog) -> _Place:
     products = find_products(Hardware(product=target.product), catalog)
     if isinstance(products, Problem):
         raise InvalidInputError(products)
     accelerator = products[0]
-    if precision not in accelerator.precisions:
+    layout = find_layout(precision, catalog, architecture=accelerator.architecture)
+    if layout is None or precision not in served_precisions(accelerator, catalog):
         raise InvalidInputError(_not_native(accelerator, precision, catalog))
-    found = find_release(target.engine, catalog, vendor=accelerator.vendor, architecture=accelerator.architecture)
-    if isinstance(found, Problem):
-        raise InvalidInputError(found)
+    aiter_fraction, version = 1.0, target.engine.version
+    if target.memory_of == _RELEASED:
+        found = find_release(target.engine, catalog, vendor=accelerator.vendor, architecture=accelerator.architecture)
+        if isinstance(found, Problem):
+            raise InvalidInputError(found)
+        aiter_fraction, version = found[1].aiter_fraction, version or found[1].version
     world = split.tensor * split.pipeline
     device = memory.device_for(
         vendor=accelerator.vendor,
@@ -164,15 +146,37 @@ def _on_product(
         memory_gib=accelerator.memory_gib,
         nodes=-(-world // accelerator.devices_per_node),
         rules=catalog.memory_rules,
+        ranks=world,
     )
-    family = accelerator.vendor if accelerator.vendor in catalog.memory_tiers else "default"
-    engine = memory.EngineMemory(
-        rules=catalog.memory_rules,
-        tiers=catalog.memory_tiers[family],
-        aiter_fraction=found[1].aiter_fraction,
+    engine = _engine(target, catalog, vendor=accelerator.vendor, version=version, aiter_fraction=aiter_fraction)
+    return _Place(device=device, layout=layout, engine=engine)
+
+
+def _engine(
+    target: Target, catalog: Catalog, *, vendor: str, version: str | None = None, aiter_fraction: float = 1.0
+) -> memory.MemoryModel:
+    model = memory.memory_model(
+        target.memory_of,
+        catalog,
+        vendor=vendor,
+        version=version or target.engine.version,
+        aiter_fraction=aiter_fraction,
     )
-    return memory.fit(
-        dimensions=dimensions, precision=precision, split=split, device=device, demand=demand, engine=engine
+    if model is None:
+        raise InvalidInputError(
+            Problem(
+                field="engine",
+                reason="NoMemoryModel",
+                message=f"{target.memory_of} has no memory model; use sglang or vllm",
+            )
+        )
+    return model
+
+
+def _unknown_precision(precision: str, catalog: Catalog) -> Problem:
+    known = ", ".join(dict.fromkeys(each.precision for each in catalog.layouts.values()))
+    return Problem(
+        field="precision", reason="UnknownPrecision", message=f"{precision} is not a precision; use one of {known}"
     )
 
 
@@ -181,5 +185,5 @@ def _not_native(accelerator: Accelerator, precision: str, catalog: Catalog) -> P
         field="precision",
         reason="PrecisionNotNative",
         message=f"{accelerator.product} does not run DeepSeek's {precision}; use "
-        f"{', '.join(accelerator.precisions)}, or one of {products_for(precision, catalog)}",
+        f"{', '.join(served_precisions(accelerator, catalog))}, or one of {products_for(precision, catalog)}",
     )

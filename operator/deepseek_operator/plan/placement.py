@@ -26,7 +26,10 @@ from deepseek_operator.plan.types import Candidate, Facts, HardwareClass, Invent
 
 _WAITING = frozenset({"NodesMissing", "NoVolume"})
 """Reasons that the cluster itself may cure."""
+_OTHER_HARDWARE = frozenset({"PrecisionNotNative", "SparseAttentionMissing"})
+"""Reasons that other hardware would cure, where the spec does not pin it."""
 _SHOWN_SKIPPED = 3
+_GIB = 2**30
 _VISIBLE = 0.001
 """The smallest step of a memory fraction."""
 
@@ -61,12 +64,7 @@ def make_plan(
         spec=_with_precision(spec, model, catalog),
         model=model,
         catalog=catalog,
-        weights={
-            precision: weights.locate(
-                spec, model=model, precision=precision, catalog=catalog, facts=facts, namespace=namespace
-            )
-            for precision in ("fp8", "bf16")
-        },
+        sources=weights.Sources(spec=spec, model=model, catalog=catalog, facts=facts, namespace=namespace),
         used=facts.used,
     )
     assessments = [assess(question, each) for each in offered.classes]
@@ -118,9 +116,9 @@ def _split_problems(spec: Spec, model: Model) -> Iterator[Problem]:
         expert=wish.expert or 1,
     )
     # With precision auto only hardware tells whether the blocks of FP8 count.
-    precision = "fp8" if spec.precision == "fp8" else "bf16"
+    block = model.dimensions.weight_block if spec.precision == "fp8" else None
     mtp = spec.engine.features.mtp
-    yield from violations(split, model.dimensions, precision=precision, nodes=1, mtp=mtp)
+    yield from violations(split, model.dimensions, block=block, nodes=1, mtp=mtp)
 
 
 def _with_precision(spec: Spec, model: Model, catalog: Catalog) -> Spec:
@@ -226,12 +224,14 @@ def _warnings(question: Question, best: Option, inventory: Inventory) -> Iterato
     if fit.weights_gib > rules.weights_warned_share * hardware.memory_gib:
         share = fit.weights_gib / hardware.memory_gib
         yield f"weights take {share:.0%} of each device: little is left for requests; more nodes would hold more"
-    if best.precision == "bf16" and spec.precision == "auto" and not best.native:
+    better = "fp8" in question.model.checkpoints
+    if best.precision == "bf16" and spec.precision == "auto" and better and not best.native:
         yield "precision auto chose bf16: no usable fp8 weights for this hardware"
     if best.located.weights.repository is None and spec.precision == "auto":
         yield f"precision auto took the weights in {best.located.weights.source} for {best.precision}; set precision"
     if best.located.weights.volume == "perRank" and best.layout.nodes > 1:
         yield f"each of the {best.layout.nodes} ranks fetches {best.located.weights.size_gib:.0f} GiB of its own"
+    yield from _host_warning(best)
     yield from best.located.warnings
     yield from told(inventory.skipped)
 
@@ -256,6 +256,20 @@ def _busy(question: Question, best: Option) -> Iterator[str]:
         )
 
 
+def _host_warning(best: Option) -> Iterator[str]:
+    """Ranks that load need host memory, too; of nodes that do not exist yet nothing is known."""
+    if not best.hardware.nodes or not best.hardware.memory_bytes:
+        return
+    wanted = requests(best.hardware, devices=best.layout.devices)
+    given = (wanted.memory_bytes - wanted.shm_bytes) / _GIB
+    needed = best.layout.devices * best.memory.host_gib
+    if given < needed:
+        yield (
+            f"each pod gets {given:.0f} GiB of host memory beside /dev/shm, and its {best.layout.devices} ranks take "
+            f"about {needed:.0f} GiB while they load; use nodes with more memory"
+        )
+
+
 def _refusal(question: Question, assessments: Sequence[Assessment], offered: Offers, inventory: Inventory) -> Refusal:
     problems = list(
         dict.fromkeys(
@@ -265,7 +279,7 @@ def _refusal(question: Question, assessments: Sequence[Assessment], offered: Off
     # Missing nodes first: the class works and waits; then what only the user can change.
     problems.sort(key=lambda problem: problem.reason not in _WAITING)
     pinned = question.spec.hardware.product is not None or question.spec.hardware.vendor is not None
-    waits = any(each.reason in _WAITING or (each.reason == "PrecisionNotNative" and not pinned) for each in problems)
+    waits = any(each.reason in _WAITING or (each.reason in _OTHER_HARDWARE and not pinned) for each in problems)
     return Refusal(
         problems=tuple(problems),
         considered=(*(line for each in assessments for line in each.lines), *offered.refused),

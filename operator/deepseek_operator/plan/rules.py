@@ -1,40 +1,57 @@
 """The engine's own rules for splits, so that a plan never crashes a group on every node at once.
 
 Sources: SGLang 0.5.23 arg_groups/validation_hook.py (topology), arg_groups/parallel_hook.py (attention data),
-layers/quantization/fp8.py (blocks), entrypoints/engine.py (ranks on nodes), arg_groups/speculative_hook.py.
+layers/quantization/fp8.py (blocks), models/qwen2.py (key-value heads), entrypoints/engine.py (ranks on nodes),
+arg_groups/speculative_hook.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from deepseek_operator.api.problems import Problem
-from deepseek_operator.catalog.types import Dimensions
+from deepseek_operator.catalog.types import Dimensions, WeightLayout
 from deepseek_operator.plan.types import Parallelism
 
 
 def violations(
-    split: Parallelism, dimensions: Dimensions, *, precision: str, nodes: int, mtp: bool
+    split: Parallelism, dimensions: Dimensions, *, block: int | None, nodes: int, mtp: bool
 ) -> tuple[Problem, ...]:
-    """Every rule that a split breaks on ``nodes`` nodes, in the order in which the engine would meet it."""
-    return tuple(_violations(split, dimensions, precision=precision, nodes=nodes, mtp=mtp))
+    """Every rule that a split breaks on ``nodes`` nodes, in the order in which the engine would meet it.
+
+    ``block`` is the edge of the weights' scale blocks (``block_of``), None where any slice will do.
+    """
+    return tuple(_violations(split, dimensions, block=block, nodes=nodes, mtp=mtp))
 
 
-def legal_tensors(dimensions: Dimensions, *, precision: str, most: int) -> tuple[int, ...]:
+def block_of(layout: WeightLayout, dimensions: Dimensions) -> int | None:
+    """The edge of the blocks that a rank's slice must hold whole; FP8's is the model's own."""
+    return dimensions.weight_block if layout.precision == "fp8" else layout.block
+
+
+@lru_cache(maxsize=4096)
+def legal_tensors(dimensions: Dimensions, *, block: int | None, most: int) -> tuple[int, ...]:
     """Tensor-parallel sizes up to ``most`` that the model allows by itself, ascending."""
     return tuple(
         tensor
         for tensor in range(1, most + 1)
-        if not violations(Parallelism(tensor=tensor), dimensions, precision=precision, nodes=1, mtp=False)
+        if not violations(Parallelism(tensor=tensor), dimensions, block=block, nodes=1, mtp=False)
     )
 
 
-def _violations(split: Parallelism, dims: Dimensions, *, precision: str, nodes: int, mtp: bool) -> Iterator[Problem]:
+def _violations(split: Parallelism, dims: Dimensions, *, block: int | None, nodes: int, mtp: bool) -> Iterator[Problem]:
     yield from _attention(split, dims)
     yield from _experts(split, dims)
-    if precision == "fp8":
-        yield from _blocks(split, dims)
+    if block is not None:
+        yield from _blocks(split, dims, block)
     yield from _ranks(split, dims, nodes)
+    if mtp and not dims.mtp_layers:
+        yield Problem(
+            field="spec.engine.features.mtp",
+            reason="MTPWithoutLayer",
+            message="this model has no multi-token-prediction layer; turn mtp off",
+        )
     if mtp and split.pipeline > 1:
         yield Problem(
             field="spec.engine.features.mtp",
@@ -54,15 +71,34 @@ def _attention(split: Parallelism, dims: Dimensions) -> Iterator[Problem]:
         return
     ranks = split.tensor // split.attention_data
     if dims.heads % ranks:
-        legal = [each for each in _divisors(dims.heads) if each <= 2 * split.tensor]
+        legal = [each for each in _ranks_of_heads(dims) if each <= 2 * split.tensor]
         yield Problem(
             field="spec.parallelism.tensor",
             reason="HeadsNotDivisible",
             message=f"the {dims.heads} attention heads cannot be split over {ranks} ranks; use tensor {_listed(legal)}",
         )
+    elif dims.kv_heads is not None and dims.kv_heads % ranks and ranks % dims.kv_heads:
+        legal = _ranks_of_heads(dims)
+        yield Problem(
+            field="spec.parallelism.tensor",
+            reason="KVHeadsNotDivisible",
+            message=f"the {dims.kv_heads} key-value heads can be neither split over nor repeated on {ranks} ranks; "
+            f"use tensor {_listed(legal)}",
+        )
+
+
+def _ranks_of_heads(dims: Dimensions) -> list[int]:
+    """Numbers of ranks over which attention can be split."""
+    whole = _divisors(dims.heads)
+    if dims.kv_heads is None:
+        return whole
+    return [each for each in whole if not dims.kv_heads % each or not each % dims.kv_heads]
 
 
 def _experts(split: Parallelism, dims: Dimensions) -> Iterator[Problem]:
+    if not dims.routed_experts:
+        yield from _no_experts(split)
+        return
     if split.tensor % split.expert or dims.routed_experts % split.expert:
         legal = [each for each in _divisors(split.tensor) if dims.routed_experts % each == 0]
         yield Problem(
@@ -73,27 +109,44 @@ def _experts(split: Parallelism, dims: Dimensions) -> Iterator[Problem]:
         )
 
 
-def _blocks(split: Parallelism, dims: Dimensions) -> Iterator[Problem]:
+def _no_experts(split: Parallelism) -> Iterator[Problem]:
+    """A dense model: DeepSeek's own ways to spread attention and experts are not for it."""
+    if split.expert > 1:
+        yield Problem(
+            field="spec.parallelism.expert",
+            reason="NoExperts",
+            message="this model has no experts; leave spec.parallelism.expert out",
+        )
+    if split.attention_data > 1:
+        yield Problem(
+            field="spec.parallelism.attentionData",
+            reason="NoAttentionData",
+            message="attention data parallelism is for models with latent attention; leave "
+            "spec.parallelism.attentionData out, and raise spec.replicas for more throughput",
+        )
+
+
+def _blocks(split: Parallelism, dims: Dimensions, block: int) -> Iterator[Problem]:
     if split.tensor % split.expert:
         return
-    widths = {
-        "dense layer": (dims.dense_intermediate, split.tensor),
-        "expert": (dims.moe_intermediate, split.tensor // split.expert),
-        "shared expert": (dims.moe_intermediate, split.tensor),
-    }
+    widths = {"a dense layer": (dims.dense_intermediate, split.tensor)} if dims.dense_layers else {}
+    if dims.routed_experts:
+        widths["an expert"] = (dims.moe_intermediate, split.tensor // split.expert)
+    if dims.shared_experts:
+        widths["the shared expert"] = (dims.moe_intermediate * dims.shared_experts, split.tensor)
     for part, (width, ranks) in widths.items():
-        if width % (ranks * dims.weight_block):
+        if width % (ranks * block):
             legal = [
                 each
                 for each in _divisors(dims.heads)
-                if all(whole % (each * dims.weight_block) == 0 for whole, _ in widths.values())
+                if all(whole % (each * block) == 0 for whole, _ in widths.values())
             ]
+            tensors = f"use tensor {_listed(legal)} with more pipeline stages, or " if legal else "use "
             yield Problem(
                 field="spec.parallelism.tensor",
                 reason="BlocksNotDivisible",
-                message=f"FP8 weights have scales for blocks of {dims.weight_block}, and the {part}'s width {width} "
-                f"over {ranks} ranks leaves {width / ranks:g}; use tensor {_listed(legal)} with more pipeline "
-                "stages, or precision bf16",
+                message=f"the weights have scales for blocks of {block}, and {part} of width {width} over {ranks} "
+                f"ranks leaves {width / ranks:g}; {tensors}precision bf16",
             )
             return
 

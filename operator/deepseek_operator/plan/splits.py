@@ -2,7 +2,8 @@
 
 What is set is never overruled. What is open is tried in this order: few nodes before many, one pipeline stage
 before several. Node counts that nobody asked for are powers of two: published recipes for DeepSeek exist for
-1, 2, 4 and 8 nodes, and 128 heads split over no other numbers of 8 devices.
+1, 2, 4 and 8 nodes, and 128 heads split over no other numbers of 8 devices. A large model takes all devices of its
+nodes; a small one (the distilled models) exactly those that it needs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from deepseek_operator.plan.rules import legal_tensors
 from deepseek_operator.plan.types import Parallelism
 
 MOST_NODES: Final = 64
+SMALL_GIB: Final = 200.0
+"""Weights below this fit a few devices of a node; the large models want all of a node's memory for their cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,11 +91,14 @@ def contradiction(wish: resource.Parallelism, room: Room) -> Problem | None:
 
 
 def layouts(
-    wish: resource.Parallelism, room: Room, dimensions: Dimensions, *, nodes: int, precision: str
+    wish: resource.Parallelism, room: Room, dimensions: Dimensions, *, nodes: int, block: int | None, small: bool
 ) -> Iterator[Layout]:
-    """The splits on ``nodes`` nodes that agree with the wish, whether the engine allows them or not."""
+    """The splits on ``nodes`` nodes that agree with the wish, whether the engine allows them or not.
+
+    ``small``: the model may take a part of a node, the fewest devices first.
+    """
     if nodes == 1:
-        yield from _on_one(wish, room, dimensions, precision)
+        yield from _on_one(wish, room, dimensions, block, small=small)
         return
     world = nodes * room.used
     for stages in range(1, world + 1):
@@ -103,7 +109,14 @@ def layouts(
             yield Layout(nodes=nodes, devices=room.used, split=_split(wish, tensor, stages))
 
 
-def _on_one(wish: resource.Parallelism, room: Room, dimensions: Dimensions, precision: str) -> Iterator[Layout]:
+def is_small(size_gib: float) -> bool:
+    """Whether a model takes only the devices that it needs, not whole nodes."""
+    return size_gib < SMALL_GIB
+
+
+def _on_one(
+    wish: resource.Parallelism, room: Room, dimensions: Dimensions, block: int | None, *, small: bool
+) -> Iterator[Layout]:
     stages = wish.pipeline or 1
     if wish.tensor is not None:
         devices = wish.tensor * stages
@@ -116,7 +129,11 @@ def _on_one(wish: resource.Parallelism, room: Room, dimensions: Dimensions, prec
         return
     tensor = room.used // stages
     if room.asked is None and not wish.expert and not wish.attention_data:
-        legal = legal_tensors(dimensions, precision=precision, most=tensor)
+        legal = legal_tensors(dimensions, block=block, most=tensor)
+        if small:
+            for each in legal:
+                yield Layout(nodes=1, devices=each * stages, split=_split(wish, each, stages))
+            return
         tensor = legal[-1]
     yield Layout(nodes=1, devices=tensor * stages, split=_split(wish, tensor, stages))
 

@@ -157,11 +157,21 @@ class MemoryFit:
     chunked_prefill: int
     max_running_requests: int | None
     terms: Mapping[str, float]
-    """GiB by term; the parts of the weights (attention, denseMlp, routedExperts, sharedExperts, router, embeddings,
-    mtp) sum to weights_gib, the others (activations, graphs, communication, requestPool, draft,
+    """GiB by term; the parts of the weights (attention, indexer, denseMlp, routedExperts, sharedExperts, router,
+    embeddings, mtp, loading) sum to weights_gib, the others (activations, graphs, communication, requestPool, draft,
     attentionWorkspace) are what the reserve is for."""
     limited_by: str | None
     problems: tuple[Problem, ...] = ()
+    longest_context: int = 0
+    """The longest context that one request can have, whatever is rendered."""
+    requests_4k: int = 0
+    """Requests of 4,096 tokens that a group holds at once."""
+    requests_32k: int = 0
+    """The same of 32,768 tokens."""
+    host_gib: float = 0.0
+    """Host memory of one rank's process while it loads."""
+    disk_gib: float = 0.0
+    """The checkpoint on disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

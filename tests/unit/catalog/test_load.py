@@ -27,20 +27,58 @@ def edit(folder: Path, file: str, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1), "utf-8")
 
 
-def test_the_five_models_are_known_with_their_fp8_weights_only() -> None:
-    catalog = load()
-    assert sorted(catalog.models) == [
-        "deepseek-r1",
-        "deepseek-r1-0528",
-        "deepseek-v3",
-        "deepseek-v3-0324",
-        "deepseek-v3.1",
-    ]
-    for model in catalog.models.values():
-        assert set(model.checkpoints) == {"fp8"}
+LARGE = ("deepseek-r1", "deepseek-r1-0528", "deepseek-v3", "deepseek-v3-0324", "deepseek-v3.1")
+SPARSE = ("deepseek-v3.2", "deepseek-v3.2-exp")
+OLDER = ("deepseek-v2", "deepseek-v2-lite", "deepseek-v2.5")
+DISTILLED = (
+    "deepseek-r1-0528-qwen3-8b",
+    *(
+        f"deepseek-r1-distill-{each}"
+        for each in ("llama-70b", "llama-8b", "qwen-1.5b", "qwen-14b", "qwen-32b", "qwen-7b")
+    ),
+)
+
+
+def test_the_models_are_known_with_the_weights_of_their_publisher() -> None:
+    models = load().models
+    assert sorted(models) == sorted((*LARGE, *SPARSE, *OLDER, *DISTILLED))
+    assert {name: set(models[name].checkpoints) for name in models} == {
+        **{name: {"fp8"} for name in (*LARGE, *SPARSE)},
+        **{name: {"bf16"} for name in (*OLDER, *DISTILLED)},
+    }
+    for model in (models[name] for name in LARGE):
         assert model.checkpoints["fp8"].size_gib == pytest.approx(688.6e9 / 2**30, rel=0.001)
         assert model.bf16_size_gib == pytest.approx(1369e9 / 2**30, rel=0.001)
         assert len(model.checkpoints["fp8"].revision) == 40
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        # Parameters in billions as the model cards and safetensors metadata on Hugging Face say.
+        ("deepseek-v2", 235.7),
+        ("deepseek-v2-lite", 15.7),
+        ("deepseek-r1-0528-qwen3-8b", 8.19),
+        ("deepseek-r1-distill-qwen-1.5b", 1.78),
+        ("deepseek-r1-distill-qwen-7b", 7.62),
+        ("deepseek-r1-distill-qwen-14b", 14.8),
+        ("deepseek-r1-distill-qwen-32b", 32.8),
+        ("deepseek-r1-distill-llama-8b", 8.03),
+        ("deepseek-r1-distill-llama-70b", 70.6),
+    ],
+)
+def test_the_dimensions_of_a_model_give_its_published_size(name: str, parameters: float) -> None:
+    assert load().models[name].checkpoints["bf16"].size_gib == pytest.approx(parameters * 2e9 / 2**30, rel=0.01)
+
+
+def test_every_quantised_variant_has_its_layout_and_another_publisher() -> None:
+    catalog = load()
+    found = {(model.name, each.layout) for model in catalog.models.values() for each in model.variants}
+    assert {("deepseek-r1", "int8-block128"), ("deepseek-r1", "int8-channel"), ("deepseek-r1", "w4afp8")} <= found
+    assert {("deepseek-r1", "nvfp4"), ("deepseek-r1-0528", "mxfp4"), ("deepseek-v3", "awq-group64")} <= found
+    assert {each.precision for each in catalog.layouts.values()} == {
+        "fp8", "bf16", "int8", "w4a8", "w4afp8", "awq", "nvfp4", "mxfp4",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -112,6 +150,15 @@ def test_no_spelling_names_two_products() -> None:
         ("accelerators/amd.yaml", "  collective: rccl", "  collective: nickel", "collective"),
         ("engines/sglang.yaml", "    verified: false", "    verifed: false", "verified"),
         ("engines/sglang.yaml", "[gfx950]", "[gfx951]", "releases.architectures"),
+        ("models/deepseek-r1.yaml", "  kv_lora_rank: 512\n", "", "dimensions"),
+        ("models/deepseek-r1.yaml", "  routed_experts: 256\n", "", "dimensions"),
+        ("models/deepseek-r1.yaml", "layout: int8-channel", "layout: int9-channel", "layout"),
+        ("models/deepseek-r1.yaml", "meituan/DeepSeek-R1-Block", "deepseek-ai/DeepSeek-R1-Block", "variants"),
+        ("models/deepseek-r1.yaml", "layout: w4afp8", "layout: int8-channel", "precision"),
+        ("models/deepseek-v3.2.yaml", "  index_head_dim: 128\n", "", "dimensions"),
+        ("engines/sglang.yaml", "    routed: mxfp4", "    routed: mxfp5", "routed"),
+        ("engines/sglang.yaml", "    block: 32", "    blok: 32", "blok"),
+        ("engines/vllm.yaml", "  block_size: 64", "  block_size: 0", "block_size"),
         ("engines/sglang.yaml", "memory_tiers:", "memory_teers:", "memory_teers"),
         ("fabrics/rdma.yaml", "exclusive:", "exclusiv:", "exclusiv"),
     ],

@@ -95,3 +95,37 @@ def test_the_text_names_every_term(run: Run) -> None:
 
     assert "routedExperts" in text
     assert "KV tokens" in text
+
+
+def test_vllm_answers_with_its_own_meaning_of_the_fraction(run: Run) -> None:
+    result = run(*V3, "--product", "H200", "--tensor", "8", "--engine", "vllm", "-o", "json")
+
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert (document["engine"], document["memFraction"]) == ("vllm", 0.92)
+    assert document["kvTokens"] > 300_000
+
+
+def test_an_engine_without_a_memory_model_gets_no_figure_of_another(run: Run) -> None:
+    result = run(*V3, "--product", "H200", "--engine", "lmdeploy", "-o", "json")
+
+    assert result.exit_code == 2
+    document = json.loads(result.stdout)
+    assert document["kvTokens"] is None
+    assert document["problems"][0]["reason"] == "NoMemoryModel"
+
+
+def test_an_old_version_counts_what_it_counted(run: Run) -> None:
+    options = (*V3, "--free-gib", "137", "--tensor", "8", "-o", "json")
+
+    now, then = (json.loads(run(*options, *more).stdout) for more in ((), ("--engine-version", "0.4.6")))
+
+    assert then["weightsGiB"] - now["weightsGiB"] == pytest.approx(2.08, abs=0.01)
+
+
+@pytest.mark.parametrize("precision", ["int8", "w4afp8", "awq", "nvfp4", "mxfp4", "w4a8"])
+def test_every_precision_has_a_footprint(run: Run, precision: str) -> None:
+    result = run("fit", "--model", "deepseek-r1", "--precision", precision, "--free-gib", "130", "-o", "json")
+
+    assert result.exit_code == 0, result.stderr
+    assert 40 < json.loads(result.stdout)["weightsGiB"] < 82

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from e2e.sglang_parser import DEEPSEEK_V3
 from tests.unit.cli.conftest import FP8, NODES, Run
 
 PLAN_KEYS = {
@@ -190,3 +191,29 @@ def test_a_file_of_something_else_than_nodes_is_exit_code_2(run: Run) -> None:
 
     assert result.exit_code == 2
     assert "kubectl get nodes" in result.stderr
+
+
+def test_a_config_json_of_ones_own_is_planned_with_weights_of_ones_own(
+    run: Run, h100: tuple[str, ...], tmp_path: Path
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(DEEPSEEK_V3))
+    stdin = CR.replace("precision: fp8", "precision: fp8, weights: {source: 'pvc://weights/mine'}") % ("own", "me/own")
+
+    result = run("plan", "-f", "-", *h100, "--model-config", config, "-o", "json", stdin=stdin)
+
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document["nodesPerGroup"] == 2
+    assert document["weights"]["source"] == "pvc://weights/mine"
+    assert "--model-path" in document["leader"]["command"]
+
+
+def test_a_config_json_of_another_architecture_is_exit_code_2(run: Run, h100: tuple[str, ...], tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({**DEEPSEEK_V3, "architectures": ["LlamaForCausalLM"]}))
+
+    result = run("plan", "-f", FP8, *h100, "--model-config", config, "-o", "json")
+
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["problems"][0]["field"] == "architectures"

@@ -216,3 +216,94 @@ def test_a_plan_of_an_unknown_engine_is_not_launched() -> None:
     unknown = dataclasses.replace(made, engine=dataclasses.replace(made.engine, name="none-such"))
     with pytest.raises(LookupError, match="none-such"):
         launched(unknown)
+
+
+SERVED = [
+    (layout.name, vendor, architecture)
+    for layout in load().layouts.values()
+    for vendor, architecture in dict.fromkeys((each.vendor, each.architecture) for each in load().accelerators)
+    if architecture in layout.architectures
+]
+
+
+@pytest.mark.parametrize(("layout", "vendor", "architecture"), SERVED)
+def test_every_quantised_layout_is_started_as_its_release_takes_it(layout: str, vendor: str, architecture: str) -> None:
+    known = load().layouts[layout]
+    made = plan(vendor=vendor, precision=known.precision)
+    made = dataclasses.replace(
+        made,
+        weights=dataclasses.replace(made.weights, layout=layout),
+        hardware=dataclasses.replace(made.hardware, architecture=architecture),
+    )
+    argv = without_program(launched(made).leader_command)
+    (outcome,) = check(made.engine.version, [Command(argv=argv, vendor=vendor)], model=BF16)
+    assert outcome.error is None
+    flags = dict(zip(known.arguments[::2], known.arguments[1::2], strict=True))
+    assert outcome.values["quantization"] == flags.get("--quantization")
+    assert outcome.values["dtype"] == flags.get("--dtype", "auto")
+
+
+QWEN: Mapping[str, Any] = {
+    "architectures": ["Qwen2ForCausalLM"],
+    "model_type": "qwen2",
+    "hidden_size": 3584,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "intermediate_size": 18944,
+    "vocab_size": 152064,
+    "max_position_embeddings": 131072,
+}
+LITE: Mapping[str, Any] = {
+    **BF16,
+    "architectures": ["DeepseekV2ForCausalLM"],
+    "model_type": "deepseek_v2",
+    "hidden_size": 2048,
+    "num_hidden_layers": 27,
+    "first_k_dense_replace": 1,
+    "num_attention_heads": 16,
+    "q_lora_rank": None,
+    "intermediate_size": 10944,
+    "moe_intermediate_size": 1408,
+    "n_routed_experts": 64,
+    "n_shared_experts": 2,
+    "num_nextn_predict_layers": 0,
+    "vocab_size": 102400,
+}
+
+
+@pytest.mark.parametrize(("vendor", "version"), RELEASES)
+@pytest.mark.parametrize(
+    ("model", "config", "tensor"),
+    [("deepseek-r1-distill-qwen-7b", QWEN, 2), ("deepseek-v2-lite", LITE, 1)],
+)
+def test_a_small_model_on_a_part_of_a_node_passes_its_release(
+    vendor: str, version: str, model: str, config: Mapping[str, Any], tensor: int
+) -> None:
+    made = plan(
+        vendor=vendor, version=version, model=model, precision="bf16", nodes=1, split=Parallelism(tensor=tensor)
+    )
+    made = dataclasses.replace(
+        made, accelerators_per_node=tensor, weights=dataclasses.replace(made.weights, layout="bf16")
+    )
+    argv = without_program(launched(made, spec(model=model)).leader_command)
+    (outcome,) = check(version, [Command(argv=argv, vendor=vendor)], model=config)
+    assert outcome.error is None
+    assert outcome.values["tp_size"] == tensor
+
+
+@pytest.mark.parametrize(("vendor", "version"), RELEASES)
+def test_sparse_attention_passes_its_release(vendor: str, version: str) -> None:
+    config = {
+        **DEEPSEEK_V3,
+        "architectures": ["DeepseekV32ForCausalLM"],
+        "model_type": "deepseek_v32",
+        "index_n_heads": 64,
+        "index_head_dim": 128,
+        "index_topk": 2048,
+    }
+    made = plan(vendor=vendor, version=version, model="deepseek-v3.2", nodes=1, split=Parallelism(tensor=8), mtp=True)
+    argv = without_program(launched(made, spec(model="deepseek-v3.2")).leader_command)
+    (outcome,) = check(version, [Command(argv=argv, vendor=vendor)], model=config)
+    assert outcome.error is None
+    assert outcome.values["tool_call_parser"] == "deepseekv32"

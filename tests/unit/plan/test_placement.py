@@ -89,7 +89,7 @@ def test_a_mixed_cluster_gets_the_cheapest_class_and_the_reasons_of_all() -> Non
     refused = {each.product: each.reason for each in plan.considered if each.verdict == "refused"}
     assert "fp8" in refused["NVIDIA-A100-SXM4-80GB"]
     assert "fp8" in refused["Ascend910B"]
-    assert "79.5 GiB of weights" in refused["NVIDIA-H100-80GB-HBM3"]
+    assert "79.7 GiB of weights" in refused["NVIDIA-H100-80GB-HBM3"]
 
 
 def test_a_free_class_is_chosen_before_a_cheaper_busy_one() -> None:
@@ -254,3 +254,11 @@ def test_features_reach_the_plan() -> None:
     assert plan.mtp
     assert plan.torch_compile
     assert plan.memory.terms["mtp"] > 0
+
+
+def test_nodes_with_little_host_memory_are_warned_of() -> None:
+    """Eight ranks of 4.7 GiB and the file that each reads, 70 GiB, in a pod of a node with 96."""
+    small = nodes.h200("a")
+    small["status"]["allocatable"]["memory"] = "96Gi"
+    assert any("70 GiB while they load" in each for each in plan_of([small], **FP8).warnings)
+    assert not any("while they load" in each for each in plan_of([nodes.h200("a")], **FP8).warnings)

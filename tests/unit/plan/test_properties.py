@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepseek_operator.catalog.load import load
 from deepseek_operator.plan.inventory import read_node, take_inventory
-from deepseek_operator.plan.rules import violations
+from deepseek_operator.plan.rules import block_of, violations
 from deepseek_operator.plan.types import Plan, Refusal
 from tests.unit.plan import nodes
 from tests.unit.plan.cases import BF16_SOURCE, outcome_of
@@ -75,7 +76,7 @@ def test_a_plan_breaks_no_rule_and_uses_only_what_exists(cluster: list[Manifest]
     assert not violations(
         outcome.parallelism,
         model.dimensions,
-        precision=outcome.precision,
+        block=block_of(catalog.layouts[outcome.weights.layout], model.dimensions),
         nodes=outcome.nodes_per_group,
         mtp=outcome.mtp,
     )
@@ -113,3 +114,35 @@ def test_every_node_with_accelerators_counts_or_says_why(cluster: list[Manifest]
     counted = [name for each in inventory.classes for name in each.nodes]
     skipped = [each.name for each in inventory.skipped]
     assert sorted(counted + skipped) == sorted(each["metadata"]["name"] for each in cluster)
+
+
+@pytest.mark.parametrize("model", sorted(load().models))
+def test_every_model_in_every_precision_is_planned_or_refused_with_a_field(model: str) -> None:
+    catalog = load()
+    dimensions = catalog.models[model].dimensions
+    for make in MAKERS:
+        for precision in ("auto", *dict.fromkeys(each.precision for each in catalog.layouts.values())):
+            outcome = outcome_of(
+                [make(f"node-{index}") for index in range(4)],
+                model=model,
+                precision=precision,
+                weights={"allowVariant": True},
+            )
+            if isinstance(outcome, Refusal):
+                assert outcome.problems
+                assert all(each.field.startswith("spec.") and each.message for each in outcome.problems)
+                continue
+            layout = catalog.layouts[outcome.weights.layout]
+            assert layout.precision == outcome.precision
+            assert precision in {"auto", outcome.precision}
+            assert not layout.architectures or outcome.hardware.architecture in layout.architectures
+            assert not dimensions.sparse or outcome.hardware.architecture in catalog.memory_rules.sparse_architectures
+            assert outcome.memory.kv_tokens >= 32_768
+            assert sum(size for name, size in outcome.memory.terms.items() if name in WEIGHT_TERMS) == pytest.approx(
+                outcome.memory.weights_gib
+            )
+
+
+WEIGHT_TERMS = {
+    "attention", "indexer", "denseMlp", "routedExperts", "sharedExperts", "router", "embeddings", "mtp", "loading",
+}  # fmt: skip

@@ -30,7 +30,73 @@ class Case:
     facts: Facts = FACTS
 
 
+A100 = many(nodes.a100, 2)
+R1 = {"model": "deepseek-ai/DeepSeek-R1"}
+
 CASES = {
+    "DeepSeek-V4": Case(
+        cluster=H200,
+        fields={"model": "deepseek-ai/DeepSeek-V4-Flash"},
+        field="spec.model",
+        reason="ModelNotPlanned",
+        says="compressed sparse attention",
+    ),
+    "sparse attention on Ampere": Case(
+        cluster=A100,
+        fields={"model": "deepseek-ai/DeepSeek-V3.2"},
+        field="spec.model",
+        reason="SparseAttentionMissing",
+        says="no kernels on NVIDIA-A100-SXM4-80GB (sm80)",
+        waits=True,
+    ),
+    "weights of another publisher": Case(
+        cluster=A100,
+        fields={**R1, "precision": "int8"},
+        field="spec.weights.allowVariant",
+        reason="VariantNotAllowed",
+        says="use meituan/DeepSeek-R1-Block-INT8, which meituan made",
+    ),
+    "a variant without the draft layer": Case(
+        cluster=A100,
+        fields={
+            **R1,
+            "precision": "int8",
+            "weights": {"allowVariant": True},
+            "engine": {"features": {"mtp": True}},
+        },
+        field="spec.engine.features.mtp",
+        reason="MTPNotInWeights",
+        says="meituan/DeepSeek-R1-Block-INT8 does not carry",
+    ),
+    "a layout that the devices do not serve": Case(
+        cluster=A100,
+        fields={**R1, "precision": "nvfp4", "weights": {"allowVariant": True}},
+        field="spec.precision",
+        reason="PrecisionNotNative",
+        says="use one of B200",
+        waits=True,
+    ),
+    "a precision nobody published": Case(
+        cluster=many(nodes.ascend910b, 2),
+        fields={**R1, "precision": "int8", "weights": {"allowVariant": True}},
+        field="spec.weights.source",
+        reason="NoSource",
+        says="name int8 weights in spec.weights.source",
+    ),
+    "distilled model, heads": Case(
+        cluster=H100,
+        fields={"model": "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", "parallelism": {"tensor": 8}},
+        field="spec.parallelism.tensor",
+        reason="HeadsNotDivisible",
+        says="use tensor 1, 2 or 4",
+    ),
+    "distilled model, MTP": Case(
+        cluster=H100,
+        fields={"model": "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", "engine": {"features": {"mtp": True}}},
+        field="spec.engine.features.mtp",
+        reason="MTPWithoutLayer",
+        says="turn mtp off",
+    ),
     "unknown model": Case(
         cluster=H100,
         fields={"model": "deepseek-ai/DeepSek-V3-0324"},
@@ -235,7 +301,7 @@ CASES = {
         fields={"precision": "bf16"},
         field="spec.weights.source",
         reason="NoSource",
-        says="name a bf16 cast in spec.weights.source",
+        says="name bf16 weights in spec.weights.source",
     ),
     "BF16 from the FP8 repository": Case(
         cluster=H100,
@@ -343,13 +409,27 @@ SUGGESTIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "MTP where only a pipeline would do": ("turn engine.features.mtp off", "engine", {"engine": {}}),
     "MTP with pipeline": ("use pipeline 1", "parallelism", {"parallelism": {"tensor": 16, "pipeline": 1}}),
+    "DeepSeek-V4": ("use deepseek-ai/DeepSeek-V3.2", "model", {"model": "deepseek-ai/DeepSeek-V3.2"}),
+    "weights of another publisher": (
+        "set spec.weights.allowVariant to true",
+        "weights",
+        {"weights": {"allowVariant": True}},
+    ),
+    "a variant without the draft layer": ("turn mtp off", "engine", {"engine": {}}),
+    "a precision nobody published": (
+        "in spec.weights.source (hf://org/name, pvc://claim/path",
+        "weights",
+        {"weights": {"source": "pvc://weights/r1-w8a8"}},
+    ),
+    "distilled model, heads": ("use tensor 1, 2 or 4", "parallelism", {"parallelism": {"tensor": 4}}),
+    "distilled model, MTP": ("turn mtp off", "engine", {"engine": {}}),
     "unknown model": (
         "use deepseek-ai/DeepSeek-V3-0324",
         "model",
         {"model": "deepseek-ai/DeepSeek-V3-0324"},
     ),
     "FP8 on A100": ("precision to bf16", "precision", {"precision": "bf16", "weights": BF16_SOURCE}),
-    "BF16 without weights": ("name a bf16 cast", "weights", {"weights": BF16_SOURCE}),
+    "BF16 without weights": ("name bf16 weights", "weights", {"weights": BF16_SOURCE}),
     "BF16 from the FP8 repository": ("use precision fp8", "precision", {"precision": "fp8"}),
     "weights of another model": (
         "set spec.model to deepseek-ai/DeepSeek-R1",

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from deepseek_operator.catalog.load import load
 from deepseek_operator.plan.types import Facts, WeightsPlan
+from deepseek_operator.plan.weights import precision_of_source
 from tests.unit.plan import nodes
-from tests.unit.plan.cases import FACTS, plan_of
+from tests.unit.plan.cases import FACTS, plan_of, spec_of
+from tests.unit.plan.test_placement import many
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.unit.plan.nodes import Manifest
 
 REVISION = "e9b33add76883f293d6bf61f6bd89b497e80e335"
 
@@ -77,3 +85,109 @@ def test_a_mounted_directory_is_used_where_it_is() -> None:
         weights={"source": "path:///data/v3"}, podTemplate={"volumes": volumes, "volumeMounts": mounts}
     )
     assert (weights.volume, weights.path, weights.claim) == ("mounted", "/data/v3", None)
+
+
+R1: dict[str, Any] = {"model": "deepseek-ai/DeepSeek-R1"}
+VARIANT = {"allowVariant": True}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "model", "precision", "layout", "repository"),
+    [
+        (many(nodes.a100, 2), "R1", "int8", "int8-block128", "meituan/DeepSeek-R1-Block-INT8"),
+        (many(nodes.l40s, 4), "R1", "int8", "int8-block128", "meituan/DeepSeek-R1-Block-INT8"),
+        (many(nodes.h100, 1), "R1", "w4afp8", "w4afp8", "novita/Deepseek-R1-W4AFP8"),
+        (many(nodes.a100, 1), "R1", "awq", "awq-group64", "cognitivecomputations/DeepSeek-R1-AWQ"),
+        (many(nodes.a100, 1), "V3", "awq", "awq-group64", "cognitivecomputations/DeepSeek-V3-AWQ"),
+        (many(nodes.b200, 1), "R1", "nvfp4", "nvfp4", "nvidia/DeepSeek-R1-FP4"),
+        (many(nodes.mi355x, 1), "R1-0528", "mxfp4", "mxfp4", "amd/DeepSeek-R1-0528-MXFP4"),
+    ],
+)
+def test_an_allowed_variant_is_planned_in_its_own_layout_and_told_of(
+    cluster: list[Manifest], model: str, precision: str, layout: str, repository: str
+) -> None:
+    plan = plan_of(cluster, model=f"deepseek-ai/DeepSeek-{model}", precision=precision, weights=VARIANT)
+    assert (plan.weights.layout, plan.weights.repository, plan.precision) == (layout, repository, precision)
+    assert plan.memory.disk_gib == pytest.approx(plan.weights.size_gib, rel=0.05)
+    assert any(f"{repository.partition('/')[0]}'s {layout} variant" in each for each in plan.warnings)
+
+
+def test_auto_prefers_the_publishers_own_weights_to_an_allowed_variant() -> None:
+    assert plan_of(many(nodes.h100, 2), weights=VARIANT, **R1).precision == "fp8"
+
+
+def test_auto_takes_an_allowed_variant_where_nothing_else_runs() -> None:
+    assert plan_of(many(nodes.a100, 2), weights=VARIANT, **R1).weights.layout == "int8-block128"
+
+
+def test_a_source_of_ones_own_needs_no_permission() -> None:
+    plan = plan_of(
+        many(nodes.l40s, 4), precision="int8", weights={"source": "hf://meituan/DeepSeek-R1-Channel-INT8"}, **R1
+    )
+    assert plan.weights.layout == "int8-channel"
+    assert plan.parallelism.tensor == 32
+
+
+@pytest.mark.parametrize(
+    ("cluster", "source", "precision", "layout"),
+    [
+        (many(nodes.a100, 2), "pvc://w/R1-Channel-INT8", "int8", "int8-channel"),
+        (many(nodes.a100, 2), "pvc://w/r1", "int8", "int8-block128"),
+        (many(nodes.ascend910b, 2), "pvc://w/r1", "int8", "modelslim-w8a8"),
+        (many(nodes.ascend910c, 1), "pvc://w/r1", "w4a8", "modelslim-w4a8"),
+    ],
+)
+def test_the_layout_of_ones_own_weights_follows_from_name_and_devices(
+    cluster: list[Manifest], source: str, precision: str, layout: str
+) -> None:
+    plan = plan_of(cluster, precision=precision, weights={"source": source}, **R1)
+    assert plan.weights.layout == layout
+    assert plan.weights.size_gib == pytest.approx(plan.memory.disk_gib, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("source", "precision"),
+    [
+        ("hf://nvidia/DeepSeek-R1-FP4", "nvfp4"),
+        ("pvc://w/DeepSeek-R1-W8A8", "int8"),
+        ("pvc://w/r1-w4a8", "w4a8"),
+        ("pvc://w/r1-W4AFP8", "w4afp8"),
+        ("pvc://w/r1-mxfp4", "mxfp4"),
+        ("pvc://w/r1-bf16", "bf16"),
+        ("hf://org/DeepSeek-R1-Channel-FP8-w8a8", "fp8"),
+        ("pvc://w/r1", None),
+    ],
+)
+def test_the_name_of_a_source_tells_its_precision(source: str, precision: str | None) -> None:
+    catalog = load()
+    spec = spec_of({**R1, "weights": {"source": source}})
+    assert precision_of_source(spec, catalog.models["deepseek-r1"], catalog) == precision
+
+
+@pytest.mark.parametrize(
+    ("model", "make", "devices"),
+    [
+        ("Qwen-1.5B", nodes.h100, 1),
+        ("Qwen-7B", nodes.l40s, 1),
+        ("Qwen-14B", nodes.a100, 1),
+        ("Qwen-32B", nodes.h100, 2),
+        ("Llama-8B", nodes.ascend910b, 1),
+        ("Llama-70B", nodes.h100, 4),
+        ("Llama-70B", nodes.mi300x, 1),
+    ],
+)
+def test_a_distilled_model_takes_the_devices_that_it_needs(
+    model: str, make: Callable[[str], Manifest], devices: int
+) -> None:
+    plan = plan_of([make("a")], model=f"deepseek-ai/DeepSeek-R1-Distill-{model}")
+    assert (plan.nodes_per_group, plan.accelerators_per_node, plan.parallelism.tensor) == (1, devices, devices)
+    assert plan.requests.accelerators == devices
+    assert plan.weights.layout == "bf16"
+    assert [each.verdict for each in plan.considered] == ["chosen"]
+    assert not any("no usable fp8" in each for each in plan.warnings)
+
+
+def test_a_distilled_model_takes_more_devices_for_a_longer_context() -> None:
+    model: dict[str, Any] = {"model": "deepseek-ai/DeepSeek-R1-Distill-Llama-70B"}
+    assert plan_of([nodes.l40s("a")], **model).accelerators_per_node == 4
+    assert plan_of([nodes.l40s("a")], context={"maxLength": 131_072}, **model).accelerators_per_node == 8

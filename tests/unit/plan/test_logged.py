@@ -1,0 +1,167 @@
+"""The memory model against figures that engines logged in public; each line names where.
+
+"mem usage" of SGLang's "Load weight end" and vLLM's "Loading model weights took" are GiB, though they say GB.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deepseek_operator.api.resource import Engine
+from deepseek_operator.catalog.load import load
+from deepseek_operator.plan import footprint
+from deepseek_operator.plan.fitting import Target, fit_for
+from deepseek_operator.plan.memory import Demand
+from deepseek_operator.plan.types import MemoryFit, Parallelism
+
+CATALOG = load()
+
+
+def fit(
+    model: str,
+    precision: str,
+    split: Parallelism,
+    *,
+    product: str | None = None,
+    version: str | None = None,
+    **demand: Any,
+) -> MemoryFit:
+    target = Target(
+        product=product, free_gib=None if product else 1000.0, engine=Engine(name="sglang", version=version)
+    )
+    return fit_for(
+        model=model, precision=precision, target=target, split=split, demand=Demand(**demand), catalog=CATALOG
+    )
+
+
+WEIGHTS = [
+    # sgl-project/sglang issue 6001: 0.4.6, tensor 8 on MI308X, shared expert cloned: mem usage=81.66 GB.
+    ("deepseek-r1", "fp8", Parallelism(tensor=8), "0.4.6", {}, 81.66),
+    # sgl-project/sglang issue 6017: tensor 8, attention data 8, DeepEP, 32 redundant experts: mem usage=105.59 GB.
+    (
+        "deepseek-v3",
+        "fp8",
+        Parallelism(tensor=8, attention_data=8, expert=8),
+        None,
+        {"moe_dense_tensor": 1, "redundant_experts": 32},
+        105.59,
+    ),
+    # sgl-project/sglang, pull request on FlashInfer's weight shuffle (August 2025): NVFP4, tensor 4: 94.50 GB.
+    ("deepseek-r1", "nvfp4", Parallelism(tensor=4), None, {}, 94.50),
+    # HabanaAI/vllm-fork issue 809: DeepSeek-R1 with tensor 8 took 79.41 GiB of device memory.
+    ("deepseek-r1", "fp8", Parallelism(tensor=8), None, {}, 79.41),
+    # Public evidence of a sparse-attention experiment on 8 x H200 (2026-05-30): V3.2, tensor 8, mem usage=80.63 GB.
+    ("deepseek-v3.2", "fp8", Parallelism(tensor=8), None, {}, 80.63),
+    # vllm-project/vllm-ascend issue 1127: DeepSeek-R1-W8A8, tensor 16 on 2 x 8 910B2: weights took 40.7763 GB.
+    ("deepseek-r1", "int8", Parallelism(tensor=16), None, {"product": "910B"}, 40.78),
+    # vllm-project/vllm issue 13061: DeepSeek-R1-Distill-Qwen-14B, tensor 2: weights took 13.9476 GB.
+    ("deepseek-r1-distill-qwen-14b", "bf16", Parallelism(tensor=2), None, {}, 13.95),
+    # vllm-project/vllm pull request 10511: Llama 3 8B, which the distilled one is shaped like: 14.96 GiB.
+    ("deepseek-r1-distill-llama-8b", "bf16", Parallelism(tensor=1), None, {}, 14.96),
+    # Public log of 2025-03-08, SGLang, a Qwen2 model of 32 B (14 files) with tensor 4: mem usage=15.54 GB.
+    ("deepseek-r1-distill-qwen-32b", "bf16", Parallelism(tensor=4), None, {}, 15.54),
+]
+
+
+@pytest.mark.parametrize(("model", "precision", "split", "version", "demand", "logged"), WEIGHTS)
+def test_weights_are_within_two_percent_of_the_log(
+    model: str, precision: str, split: Parallelism, version: str | None, demand: dict[str, Any], logged: float
+) -> None:
+    assert fit(model, precision, split, version=version, **demand).weights_gib == pytest.approx(logged, rel=0.02)
+
+
+def test_the_first_stage_of_four_is_within_two_percent_of_the_log() -> None:
+    """deepseek-ai/DeepSeek-V3 issue 205: vLLM, tensor 8 and pipeline 4, 16.9583 GiB on the first stage."""
+    dims = CATALOG.models["deepseek-v3"].dimensions
+    first = footprint.stages(dims, 4)[0]
+    sharding = footprint.Sharding(split=Parallelism(tensor=8, pipeline=4))
+    found = footprint.weights(dims, first, sharding, layout=CATALOG.layouts["fp8-block128"], mtp=False)
+    assert sum(found.values()) == pytest.approx(16.9583, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("model", "precision", "split", "demand", "tokens", "gib"),
+    [
+        # sgl-project/sglang issue 6017: "#tokens: 161488, KV size: 10.57 GB".
+        ("deepseek-v3", "fp8", Parallelism(tensor=8, attention_data=8), {}, 161_488, 10.57),
+        # sgl-project/sglang pull request 11309, DeepSeek-V3.2 with the indexer counted: 975,424 tokens, 43.67 GB.
+        ("deepseek-v3.2", "fp8", Parallelism(tensor=8, attention_data=8), {"kv_precision": "fp8"}, 975_424, 43.67),
+        # Public log of 2025-03-08, Qwen2 of 32 B, tensor 4: 46,611 tokens, K 1.42 GB and V 1.42 GB.
+        ("deepseek-r1-distill-qwen-32b", "bf16", Parallelism(tensor=4), {}, 46_611, 2.84),
+    ],
+)
+def test_a_cache_of_so_many_tokens_is_as_large_as_logged(
+    model: str, precision: str, split: Parallelism, demand: dict[str, Any], tokens: int, gib: float
+) -> None:
+    found = fit(model, precision, split, **demand)
+    assert tokens * found.kv_bytes_per_token / 2**30 == pytest.approx(gib, rel=0.003)
+
+
+def test_the_cache_that_a_log_reports_follows_from_its_free_memory() -> None:
+    """sgl-project/sglang issue 6017: 31.87 + 105.59 GiB free before weights, 21.23 left after the cache.
+
+    The static share that the log implies is (137.46 - 21.23 - 0.06) / 137.46, the request pool being small there.
+    """
+    free = 31.87 + 105.59
+    found = fit_for(
+        model="deepseek-v3",
+        precision="fp8",
+        target=Target(free_gib=free),
+        split=Parallelism(tensor=8, attention_data=8, expert=8),
+        demand=Demand(moe_dense_tensor=1, redundant_experts=32, mem_fraction=(free - 21.23 - 0.06) / free),
+        catalog=CATALOG,
+    )
+    assert found.kv_tokens == pytest.approx(161_488, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("product", "ranks", "nodes", "free"),
+    [
+        # Free before weights, in GiB: "avail mem" after loading plus what was loaded.
+        ("H200", 8, 1, 31.96 + 105.59),  # sglang issue 6017
+        ("H200", 8, 1, 58.12 + 79.7),  # sglang issue 3416
+        ("B200", 4, 1, 175.34),  # sglang pull request on FlashInfer's weight shuffle
+        ("H800", 16, 2, 36.51 + 40.5),  # sglang issue 4161
+        ("A100", 16, 2, 24.77 + 53.1),  # skypilot issue 4723
+        ("MI308X", 8, 1, 103.67 + 81.66),  # sglang issue 6001
+    ],
+)
+def test_the_memory_that_communication_leaves_is_as_logged(product: str, ranks: int, nodes: int, free: float) -> None:
+    found = fit_for(
+        model="deepseek-v3",
+        precision="bf16",
+        target=Target(product=product),
+        split=Parallelism(tensor=ranks),
+        demand=Demand(),
+        catalog=CATALOG,
+    )
+    assert nodes == -(-ranks // 8)
+    assert found.free_gib == pytest.approx(free, rel=0.02)
+
+
+def test_an_eight_bit_layout_on_devices_that_are_not_nvidias_is_within_four_percent_of_the_log() -> None:
+    """Public notes of 2026-05-08: DeepSeek-R1-Channel-FP8, tensor 16 over two nodes of DCU: mem usage=41.72 GB.
+
+    A byte a weight and a scale an output, as channel-wise INT8.
+    """
+    dims = CATALOG.models["deepseek-r1"].dimensions
+    (stage,) = footprint.stages(dims, 1)
+    sharding = footprint.Sharding(split=Parallelism(tensor=16))
+    found = footprint.weights(dims, stage, sharding, layout=CATALOG.layouts["int8-channel"], mtp=False)
+    assert sum(found.values()) == pytest.approx(41.72, rel=0.04)
+
+
+def test_tokens_with_mtp_before_the_draft_counted_are_as_logged() -> None:
+    """The same notes: 101.33 + 41.72 GiB free, fraction 0.9, FP8 cache, EAGLE: #tokens: 2659072."""
+    found = fit_for(
+        model="deepseek-r1",
+        precision="fp8",
+        target=Target(free_gib=101.33 + 41.72, engine=Engine(version="0.5.6")),
+        split=Parallelism(tensor=16),
+        demand=Demand(mem_fraction=0.9, kv_precision="fp8", mtp=True),
+        catalog=CATALOG,
+    )
+    assert found.kv_bytes_per_token == 35_136
+    assert found.kv_tokens == pytest.approx(2_659_072, rel=0.03)
