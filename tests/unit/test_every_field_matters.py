@@ -19,16 +19,16 @@ from deepseek_operator.api.crd import crd
 from deepseek_operator.api.problems import InvalidInputError
 from deepseek_operator.api.validation import problems as rule_problems
 from deepseek_operator.catalog.load import load
-from deepseek_operator.engines.select import check_args, launch
+from deepseek_operator.lifecycle.planning import launch_plan, plan_spec
 from deepseek_operator.lifecycle.resolve import read_spec
 from deepseek_operator.plan.inventory import read_node, take_inventory
-from deepseek_operator.plan.placement import make_plan
 from deepseek_operator.plan.types import Facts, Refusal
 from deepseek_operator.render.apply_order import all_objects
 from deepseek_operator.render.owner import Owner
 from deepseek_operator.render.revision import revision_hash
 
-NODES = Path(__file__).resolve().parents[2] / "e2e" / "cluster" / "nodes" / "nvidia-h100.yaml"
+NODES = Path(__file__).resolve().parents[2] / "e2e" / "cluster" / "nodes"
+H100 = "nvidia-h100.yaml"
 OWNER = Owner(name="x", namespace="default", uid="00000000-0000-0000-0000-000000000000")
 BASE: dict[str, Any] = {
     "model": "deepseek-ai/DeepSeek-V3-0324",
@@ -59,6 +59,16 @@ COMPANIONS: dict[str, dict[str, Any]] = {
     "spec.podTemplate.volumeMounts[]": {"name": "v", "mountPath": "/other"},
 }
 """What else the object of a leaf needs; the comparison is with and without the change of the leaf alone."""
+
+
+TIGHT = {
+    "model": "deepseek-ai/DeepSeek-V3-0324",
+    "precision": "bf16",
+    "weights": {"source": "hf://example/DeepSeek-V3-0324-BF16"},
+    "parallelism": {"nodes": 1},
+}
+REFUSED_WITHOUT: dict[str, tuple[str, dict[str, Any]]] = {"spec.hardware.allowTight": ("amd-mi300x.yaml", TIGHT)}
+"""Leaves that only turn a refusal into a plan, with the nodes and the spec that are refused without them."""
 
 
 def leaves(schema: Mapping[str, Any], path: str = "spec") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -116,7 +126,7 @@ def current(target: Any, steps: list[str]) -> Any:
 
 
 @cache
-def outcome(text: str) -> str:
+def outcome(text: str, nodes: str = H100) -> str:
     """Everything a user could notice: refusals with their fields, or all objects."""
     body = json.loads(text)
     catalog, config = load(), OperatorConfig()
@@ -127,17 +137,15 @@ def outcome(text: str) -> str:
     if broken := rule_problems(name="x", spec=spec):
         return f"refused {broken}"
     inventory = take_inventory(
-        [read_node(node) for node in yaml.safe_load(NODES.read_text())["items"]],
+        [read_node(node) for node in yaml.safe_load((NODES / nodes).read_text())["items"]],
         catalog,
         tolerations=spec.scheduling.tolerations,
     )
     facts = Facts(default_storage_class=True, node_path="/var/lib/weights")
-    plan = make_plan(spec, inventory, catalog, facts, namespace="default", name="x")
+    plan = plan_spec(spec, inventory, catalog, facts, namespace="default", name="x")
     if isinstance(plan, Refusal):
         return f"refused {plan.problems}"
-    if wrong := check_args(spec, plan):
-        return f"refused {wrong}"
-    started = launch(plan, spec, catalog, name="x", namespace="default", cluster_domain="cluster.local")
+    started = launch_plan(plan, spec, catalog, namespace="default", name="x", cluster_domain="cluster.local")
     objects = all_objects(OWNER, spec, plan, started, config=config)
     return json.dumps([without_revision(o) for o in objects], sort_keys=True)
 
@@ -165,6 +173,12 @@ def test_a_changed_leaf_changes_the_objects_or_is_refused(path: str) -> None:
         assert outcome(json.dumps(put(BASE, parts(path), schema["enum"][0], "spec"))) == outcome(json.dumps(BASE))
         return
     steps = parts(path)
+    if path in REFUSED_WITHOUT:
+        nodes, refused = REFUSED_WITHOUT[path]
+        assert outcome(json.dumps(refused), nodes).startswith("refused")
+        (value,) = values(path, schema, False)  # noqa: FBT003 - the field's default
+        assert not outcome(json.dumps(put(refused, steps, value, "spec")), nodes).startswith("refused")
+        return
     holder = path.rpartition(".")[0]
     with_companion = put(BASE, parts(holder), COMPANIONS[holder], "spec") if holder in COMPANIONS else BASE
     before = outcome(json.dumps(with_companion))

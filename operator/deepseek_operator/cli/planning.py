@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 
 from deepseek_operator.catalog.load import load
 from deepseek_operator.cli.nodes import nodes_of_cluster, nodes_of_file
-from deepseek_operator.engines.select import check_args
-from deepseek_operator.engines.select import launch as engine_launch
+from deepseek_operator.lifecycle.planning import launch_plan, plan_spec
 from deepseek_operator.plan.inventory import read_node, take_inventory
-from deepseek_operator.plan.placement import make_plan
 from deepseek_operator.plan.types import Facts, Plan, Refusal
 
 if TYPE_CHECKING:
@@ -45,23 +43,12 @@ def plan_deployment(deployment: Deployment, view: ClusterView, facts: Facts) -> 
     catalog, spec = load(), deployment.spec
     nodes = [read_node(manifest) for manifest in view.nodes]
     inventory = take_inventory(nodes, catalog, tolerations=spec.scheduling.tolerations)
-    outcome = make_plan(spec, inventory, catalog, facts, namespace=deployment.namespace, name=deployment.name)
-    if isinstance(outcome, Refusal):
-        return outcome
-    problems = check_args(spec, outcome)
-    if not problems:
-        return outcome
-    return Refusal(
-        problems=problems,
-        considered=outcome.considered,
-        warnings=outcome.warnings,
-        waits_for_cluster=False,
-    )
+    return plan_spec(spec, inventory, catalog, facts, namespace=deployment.namespace, name=deployment.name)
 
 
 def launch_of(deployment: Deployment, plan: Plan, config: OperatorConfig) -> Launch:
     """How the engine of a plan starts."""
-    return engine_launch(
+    return launch_plan(
         plan,
         deployment.spec,
         load(),

@@ -1,23 +1,26 @@
-"""One hardware class against one spec: the first layout that is legal, carried and fits, or why there is none."""
+"""One hardware class against one spec: every layout in the order of preference, what works and what does not."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.resource import Spec
 from deepseek_operator.catalog.types import Accelerator, Catalog, EngineRelease, Model
+from deepseek_operator.plan import blame, memory, splits
 from deepseek_operator.plan import fabric as fabrics
-from deepseek_operator.plan import memory, splits
+from deepseek_operator.plan.blame import Attempt
 from deepseek_operator.plan.choices import find_release, products_for
 from deepseek_operator.plan.rules import violations
 from deepseek_operator.plan.splits import Layout
 from deepseek_operator.plan.types import Candidate, EngineChoice, FabricPlan, HardwareClass, MemoryFit
 from deepseek_operator.plan.weights import Located
 
-_NOT_CARRIED: Final = "NothingCarriesTensor"
+TIGHT_TOKENS: Final = 4096
+"""KV tokens that even ``spec.hardware.allowTight`` needs: one request of a few pages beside a prefill chunk."""
+_REMEMBERED: Final = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +48,20 @@ class Option:
     release: EngineRelease
     fabric: FabricPlan
     located: Located
-    free: bool
-    """Enough nodes have free devices now."""
+    free_nodes: int
+    """Nodes of the class whose devices are free now."""
+    tight: str | None = None
+    """What does not fit by the usual measure; accepted because spec.hardware.allowTight says so."""
+
+    @property
+    def free(self) -> bool:
+        """Enough nodes have free devices now."""
+        return self.free_nodes >= self.layout.nodes
+
+    @property
+    def exists(self) -> bool:
+        """The class has enough nodes, or is one that is still expected."""
+        return not self.hardware.nodes or self.layout.nodes <= len(self.hardware.nodes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,104 +72,63 @@ class Assessment:
     option: Option | None
     problem: Problem | None
     lines: tuple[Candidate, ...]
+    lacking: int = 0
+    """Nodes that the class would need beyond those it has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Attempt:
-    nodes: int
-    problem: Problem
+class _Ground:
+    """What is settled for a class before any layout is tried."""
+
+    question: Question
+    hardware: HardwareClass
+    accelerator: Accelerator
+    precision: str
+    located: Located
+    engine: EngineChoice
+    release: EngineRelease
+    room: splits.Room
 
 
 def assess(question: Question, hardware: HardwareClass) -> Assessment:
-    """Tries the class with each number of nodes, fewest first."""
-    accelerator = next(each for each in question.catalog.accelerators if each.product == hardware.product)
-    precision = _precision(question, accelerator)
-    if isinstance(precision, Problem):
-        return _refusal(hardware, 0, precision)
-    located = question.weights[precision]
-    if isinstance(located, Problem):
-        return _refusal(hardware, 0, located)
-    found = find_release(
-        question.spec.engine,
-        question.catalog,
-        vendor=hardware.vendor,
-        architecture=hardware.architecture,
-    )
-    if isinstance(found, Problem):
-        return _refusal(hardware, 0, found)
-    room = _room(question, hardware)
-    problem = splits.contradiction(question.spec.parallelism, room) or _kv_problem(question.spec, accelerator)
-    if problem is not None:
-        return _refusal(hardware, question.spec.parallelism.nodes or 0, problem)
-    choice, release = found
-    failed: list[_Attempt] = []
-    for nodes in splits.node_counts(question.spec.parallelism):
-        for outcome in _tries(question, hardware, room, nodes, precision, release):
-            if isinstance(outcome, Problem):
-                failed.append(_Attempt(nodes=nodes, problem=outcome))
-                continue
-            layout, fitted, fabric = outcome
-            if hardware.nodes and nodes > len(hardware.nodes):
-                return _too_few(question, hardware, failed, layout)
-            option = Option(
-                hardware=hardware,
-                precision=precision,
-                native=accelerator.precisions[0] == precision,
-                layout=layout,
-                memory=fitted,
-                engine=choice,
-                release=release,
-                fabric=fabric,
-                located=located,
-                free=_is_free(question, hardware, layout),
-            )
-            return Assessment(hardware=hardware, option=option, problem=None, lines=_lines(hardware, failed))
-    return _nothing(question, hardware, failed, room)
-
-
-def _tries(
-    question: Question,
-    hardware: HardwareClass,
-    room: splits.Room,
-    nodes: int,
-    precision: str,
-    release: EngineRelease,
-) -> Iterator[tuple[Layout, MemoryFit, FabricPlan] | Problem]:
-    """Every layout on a number of nodes: what works comes as it is, what does not as its problem."""
-    spec, dimensions = question.spec, question.model.dimensions
-    mtp = spec.engine.features.mtp
-    fabric = fabrics.weave(spec.fabric, hardware, question.catalog, nodes=nodes)
-    if isinstance(fabric, Problem):
-        yield fabric
-        return
-    for layout in splits.layouts(spec.parallelism, room, dimensions, nodes=nodes, precision=precision):
-        broken = violations(layout.split, dimensions, precision=precision, nodes=nodes, mtp=mtp)
-        if broken:
-            yield broken[0]
-        elif layout.split.tensor > layout.devices and not fabrics.carries_tensor(fabric):
-            yield _not_carried(hardware, layout, mtp=mtp)
+    """The best option of a class: fewest nodes, then fewest pipeline stages; a tight one only for want of another."""
+    ground = _ground(question, hardware)
+    if isinstance(ground, Problem):
+        return _refused(hardware, ground, blame.line(hardware, question.spec.parallelism.nodes or 0, ground))
+    failed: list[Attempt] = []
+    tight: Option | None = None
+    wish = question.spec.parallelism
+    for outcome in _attempts(ground):
+        if isinstance(outcome, Attempt):
+            failed.append(outcome)
+        elif not outcome.exists:
+            if tight is None:
+                problem, lines = blame.too_few(hardware, wish, failed, outcome.layout)
+                lacking = outcome.layout.nodes - len(hardware.nodes)
+                return replace(_refused(hardware, problem, *lines), lacking=lacking)
+            break
+        elif outcome.tight is None:
+            return Assessment(hardware=hardware, option=outcome, problem=None, lines=blame.lines(hardware, failed))
         else:
-            fitted = measure(question, hardware, layout, precision, release)
-            if fitted.fits:
-                yield layout, fitted, fabric
-            else:
-                yield fitted.problems[0]
+            tight = tight or outcome
+    if tight is not None:
+        return Assessment(hardware=hardware, option=tight, problem=None, lines=blame.lines(hardware, failed))
+    problem, lines = blame.nothing(hardware, question.spec, failed, ground.room)
+    return _refused(hardware, problem, *lines)
 
 
-def _not_carried(hardware: HardwareClass, layout: Layout, *, mtp: bool) -> Problem:
-    instead = "turn engine.features.mtp off" if mtp else f"use tensor {layout.devices} with pipeline {layout.nodes}"
-    return Problem(
-        field="spec.parallelism.tensor",
-        reason=_NOT_CARRIED,
-        message=f"tensor {layout.split.tensor} crosses nodes, and nothing on {hardware.product} is seen to "
-        f"carry it; {fabrics.HOW_TO_CARRY}, or {instead}",
-    )
+def options(question: Question, hardware: HardwareClass) -> Iterator[Option]:
+    """Every layout of a class that works on nodes that exist or are expected, in the order of preference."""
+    ground = _ground(question, hardware)
+    if isinstance(ground, Problem):
+        return
+    yield from (each for each in _attempts(ground) if isinstance(each, Option) and each.exists)
 
 
 def measure(
     question: Question, hardware: HardwareClass, layout: Layout, precision: str, release: EngineRelease
 ) -> MemoryFit:
-    """The memory of a layout on a class."""
+    """The memory of a layout on a class; it depends on nothing that ``_measured`` does not compare."""
     spec, catalog = question.spec, question.catalog
     family = hardware.vendor if hardware.vendor in catalog.memory_tiers else "default"
     return memory.fit(
@@ -182,6 +156,133 @@ def measure(
     )
 
 
+class _Same:
+    """An object as part of a key: equal to itself only, and kept alive, so that no other takes its identity."""
+
+    __slots__ = ("_it",)
+
+    def __init__(self, it: object) -> None:
+        self._it = it
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self._it is other._it
+
+    def __hash__(self) -> int:
+        return id(self._it)
+
+
+_fits: Final[dict[Hashable, MemoryFit]] = {}
+"""Answers of ``measure``: a thousand deployments on a hundred nodes ask the same few questions."""
+
+
+def _measured(ground: _Ground, layout: Layout) -> MemoryFit:
+    question, hardware = ground.question, ground.hardware
+    spec = question.spec
+    key = (
+        _Same(question.catalog),
+        _Same(question.model),
+        _Same(ground.release),
+        (spec.context, spec.engine.features, spec.engine.name, spec.engine.version),
+        (hardware.vendor, hardware.product, hardware.architecture, hardware.memory_gib),
+        layout,
+        ground.precision,
+    )
+    found = _fits.get(key)
+    if found is None:
+        if len(_fits) >= _REMEMBERED:
+            _fits.clear()
+        found = _fits[key] = measure(question, hardware, layout, ground.precision, ground.release)
+    return found
+
+
+def _ground(question: Question, hardware: HardwareClass) -> _Ground | Problem:
+    spec = question.spec
+    accelerator = next(each for each in question.catalog.accelerators if each.product == hardware.product)
+    precision = _precision(question, accelerator)
+    if isinstance(precision, Problem):
+        return precision
+    located = question.weights[precision]
+    if isinstance(located, Problem):
+        return located
+    found = find_release(spec.engine, question.catalog, vendor=hardware.vendor, architecture=hardware.architecture)
+    if isinstance(found, Problem):
+        return found
+    room = splits.Room(
+        product=hardware.product,
+        devices=hardware.accelerators_per_node,
+        asked=spec.hardware.accelerators_per_node,
+    )
+    problem = splits.contradiction(spec.parallelism, room) or _kv_problem(spec, accelerator)
+    if problem is not None:
+        return problem
+    engine, release = found
+    return _Ground(
+        question=question,
+        hardware=hardware,
+        accelerator=accelerator,
+        precision=precision,
+        located=located,
+        engine=engine,
+        release=release,
+        room=room,
+    )
+
+
+def _attempts(ground: _Ground) -> Iterator[Option | Attempt]:
+    """Every layout, fewest nodes first: what works as an option, what does not with its problem."""
+    spec = ground.question.spec
+    for nodes in splits.node_counts(spec.parallelism):
+        fabric = fabrics.weave(spec.fabric, ground.hardware, ground.question.catalog, nodes=nodes)
+        if isinstance(fabric, Problem):
+            yield Attempt(nodes=nodes, problem=fabric)
+            continue
+        for layout in splits.layouts(
+            spec.parallelism,
+            ground.room,
+            ground.question.model.dimensions,
+            nodes=nodes,
+            precision=ground.precision,
+        ):
+            outcome = _try(ground, layout, fabric)
+            yield Attempt(nodes=nodes, problem=outcome) if isinstance(outcome, Problem) else outcome
+
+
+def _try(ground: _Ground, layout: Layout, fabric: FabricPlan) -> Option | Problem:
+    spec, hardware = ground.question.spec, ground.hardware
+    mtp = spec.engine.features.mtp
+    dimensions = ground.question.model.dimensions
+    broken = violations(layout.split, dimensions, precision=ground.precision, nodes=layout.nodes, mtp=mtp)
+    if broken:
+        return broken[0]
+    if layout.split.tensor > layout.devices and not fabrics.carries_tensor(fabric):
+        return blame.not_carried(hardware, layout, mtp=mtp)
+    fitted = _measured(ground, layout)
+    tight = None
+    if not fitted.fits:
+        if not _tight_enough(spec, fitted):
+            return fitted.problems[0]
+        tight = fitted.problems[0].message.partition(";")[0]
+        fitted = replace(fitted, fits=True, limited_by=None, problems=())
+    most = hardware.accelerators_per_node - layout.devices
+    return Option(
+        hardware=hardware,
+        precision=ground.precision,
+        native=ground.accelerator.precisions[0] == ground.precision,
+        layout=layout,
+        memory=fitted,
+        engine=ground.engine,
+        release=ground.release,
+        fabric=fabric,
+        located=ground.located,
+        free_nodes=sum(ground.question.used.get(name, 0) <= most for name in hardware.nodes),
+        tight=tight,
+    )
+
+
+def _tight_enough(spec: Spec, fitted: MemoryFit) -> bool:
+    return spec.hardware.allow_tight and fitted.kv_tokens >= (spec.context.max_length or TIGHT_TOKENS)
+
+
 def _precision(question: Question, accelerator: Accelerator) -> str | Problem:
     asked: str = question.spec.precision
     if asked == "auto":
@@ -190,7 +291,8 @@ def _precision(question: Question, accelerator: Accelerator) -> str | Problem:
     if asked in accelerator.precisions:
         return asked
     others = ", ".join(accelerator.precisions)
-    source = "" if isinstance(question.weights.get(others), Located) else " and spec.weights.source to such weights"
+    located = any(isinstance(question.weights.get(each), Located) for each in accelerator.precisions)
+    source = "" if located else " and spec.weights.source to such weights"
     return Problem(
         field="spec.precision",
         reason="PrecisionNotNative",
@@ -211,89 +313,5 @@ def _kv_problem(spec: Spec, accelerator: Accelerator) -> Problem | None:
     )
 
 
-def _room(question: Question, hardware: HardwareClass) -> splits.Room:
-    return splits.Room(
-        product=hardware.product,
-        devices=hardware.accelerators_per_node,
-        asked=question.spec.hardware.accelerators_per_node,
-    )
-
-
-def _is_free(question: Question, hardware: HardwareClass, layout: Layout) -> bool:
-    most = hardware.accelerators_per_node - layout.devices
-    return sum(question.used.get(name, 0) <= most for name in hardware.nodes) >= layout.nodes
-
-
-def _too_few(question: Question, hardware: HardwareClass, failed: list[_Attempt], layout: Layout) -> Assessment:
-    """The layout would fit, but there are fewer nodes than it takes."""
-    there = len(hardware.nodes)
-    wish = question.spec.parallelism
-    asked = wish.nodes is not None
-    needed = f"{layout.nodes} nodes of {layout.devices} {hardware.product}"
-    attempts = [each for each in failed if each.nodes <= there]
-    smaller = f"set nodes to at most {there}" if asked else "use other hardware"
-    problem = Problem(
-        field="spec.parallelism.nodes" if asked else "spec.hardware",
-        reason="NodesMissing",
-        message=f"a group takes {needed}, and {there} usable exist{'s' if there == 1 else ''}; "
-        f"add {layout.nodes - there}, or {smaller}{_with_those(attempts, there)}",
-    )
-    line = _line(hardware, layout.nodes, problem)
-    return Assessment(
-        hardware=hardware,
-        option=None,
-        problem=problem,
-        lines=(*_lines(hardware, attempts), line),
-    )
-
-
-def _with_those(attempts: list[_Attempt], there: int) -> str:
-    """What a smaller wish for context could save."""
-    short = [each.problem for each in attempts if each.problem.reason == "ContextTooLong"]
-    return f"; with {there}: {short[-1].message}" if short else ""
-
-
-def _nothing(question: Question, hardware: HardwareClass, failed: list[_Attempt], room: splits.Room) -> Assessment:
-    if not failed:
-        wish = question.spec.parallelism
-        problem = Problem(
-            field="spec.parallelism",
-            reason="NoLayout",
-            message=f"nodes {wish.nodes or 'any'}, tensor {wish.tensor or 'any'} and pipeline "
-            f"{wish.pipeline or 'any'} do not make whole nodes of {room.used} {hardware.product}; "
-            "leave one of them out",
-        )
-        return _refusal(hardware, 0, problem)
-    # What a user chose is at fault in the first try already; memory is least short in the last one.
-    wish = question.spec.parallelism
-    chosen = wish.tensor is not None or wish.nodes is not None or wish.pipeline is not None
-    legal = [each for each in failed if each.problem.field in {"spec.parallelism", "spec.context.maxLength"}]
-    carried = [each for each in failed if each.problem.reason == _NOT_CARRIED]
-    fabric = [each for each in failed if each.problem.field.startswith("spec.fabric")]
-    if fabric:
-        blamed = fabric[0]
-    elif question.spec.engine.features.mtp and carried:
-        # With MTP there is no way around by pipeline, so the fabric is to blame, not the memory of fewer nodes.
-        blamed = carried[0]
-    else:
-        blamed = failed[0] if chosen or not legal else legal[-1]
-    there = len(hardware.nodes) or splits.MOST_NODES
-    lines = _lines(hardware, [each for each in failed if each.nodes <= there] or [blamed])
-    return Assessment(hardware=hardware, option=None, problem=blamed.problem, lines=lines)
-
-
-def _refusal(hardware: HardwareClass, nodes: int, problem: Problem) -> Assessment:
-    return Assessment(hardware=hardware, option=None, problem=problem, lines=(_line(hardware, nodes, problem),))
-
-
-def _lines(hardware: HardwareClass, failed: list[_Attempt]) -> tuple[Candidate, ...]:
-    """One line for each number of nodes that was tried in vain, with the reason of its first layout."""
-    first: dict[int, Problem] = {}
-    for attempt in failed:
-        first.setdefault(attempt.nodes, attempt.problem)
-    return tuple(_line(hardware, nodes, first[nodes]) for nodes in sorted(first))
-
-
-def _line(hardware: HardwareClass, nodes: int, problem: Problem) -> Candidate:
-    reason = problem.message.partition(";")[0]
-    return Candidate(product=hardware.product, nodes_per_group=nodes, verdict="refused", reason=reason)
+def _refused(hardware: HardwareClass, problem: Problem, *lines: Candidate) -> Assessment:
+    return Assessment(hardware=hardware, option=None, problem=problem, lines=lines)

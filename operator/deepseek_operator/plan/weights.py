@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final, Literal
 
-from deepseek_operator.api.problems import Problem
+from deepseek_operator.api.problems import Problem, Suggestion
 from deepseek_operator.api.resource import Spec
 from deepseek_operator.catalog.types import Catalog, Model
 from deepseek_operator.plan.types import Facts, WeightsPlan
@@ -163,6 +163,7 @@ def _wrong_repository(repository: str, model: Model, precision: str, catalog: Ca
                     reason="SourceOfOtherModel",
                     message=f"{repository} is {other.name}, not {model.name}; set spec.model to {other.repository}, "
                     "or name another source",
+                    suggestions=(Suggestion(changes=(("spec.model", other.repository),)),),
                 )
             if checkpoint.precision != precision:
                 return Problem(
@@ -170,6 +171,7 @@ def _wrong_repository(repository: str, model: Model, precision: str, catalog: Ca
                     reason="SourcePrecision",
                     message=f"{repository} holds {checkpoint.precision} weights, not {precision}; name a repository "
                     f"or directory with {precision} weights, or use precision {checkpoint.precision}",
+                    suggestions=(Suggestion(changes=(("spec.precision", checkpoint.precision),)),),
                 )
     return None
 

@@ -112,7 +112,7 @@ CASES = {
         cluster=[nodes.node("bare", labels={}, allocatable={"nvidia.com/gpu": "8"})],
         fields={"hardware": {"product": "H200"}},
         field="spec.hardware.product",
-        reason="NodesMissing",
+        reason="LabelsMissing",
         says="set spec.hardware.product and spec.hardware.nodeSelector",
         waits=True,
     ),

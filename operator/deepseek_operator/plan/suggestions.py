@@ -1,0 +1,185 @@
+"""What would work instead of a refused spec: changes are proposed, tried on the same cluster, and only then told.
+
+Proposals come from the problems themselves (a nearer name, a smaller number) and from relaxing what the spec asks for,
+one wish at a time before several. With several problems at once each gets the change that cures it while the others
+get theirs. What the cluster lacks (nodes, labels, a default StorageClass) is told in the messages.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from deepseek_operator.api.problems import Problem, Suggestion, Value
+from deepseek_operator.api.resource import Spec
+from deepseek_operator.plan.changes import apply
+from deepseek_operator.plan.proposals import propose
+from deepseek_operator.plan.types import Plan, Refusal
+
+_MOST_STEPS: Final = 6
+_CLAIM: Final = re.compile(r"spec\.podTemplate\.volumes\[\d+\]\.persistentVolumeClaim")
+Place = Callable[[Spec], Plan | Refusal]
+
+MOST_TRIES: Final = 96
+"""Plans made for one refusal; each takes a fraction of a millisecond, because sizes are remembered."""
+_ENOUGH: Final = 2
+"""Suggestions for the first problem; the others get one each."""
+
+
+@dataclass(slots=True)
+class _Trials:
+    """Plans that were made of changed specs, each once, up to a limit."""
+
+    place: Place
+    made: dict[str, Plan | Refusal] = field(default_factory=dict)
+
+    def of(self, spec: Spec | None) -> Plan | Refusal | None:
+        """None: the API server would refuse the spec, or enough was tried."""
+        if spec is None:
+            return None
+        key = spec.model_dump_json()
+        if key not in self.made and len(self.made) < MOST_TRIES:
+            self.made[key] = self.place(spec)
+        return self.made.get(key)
+
+
+def tried(refusal: Refusal, spec: Spec, place: Place) -> Refusal:
+    """The refusal with what would work, in its messages and for programs.
+
+    Args:
+        refusal: the answer to ``spec``; suggestions that its problems carry are taken as proposals.
+        spec: what was refused.
+        place: plans a spec on the same cluster, without suggestions.
+    """
+    trials = _Trials(place=place)
+    found = [
+        tuple(_working(problem, spec, trials, most=1 if index else _ENOUGH))
+        for index, problem in enumerate(refusal.problems)
+    ]
+    if not any(found) and len(refusal.problems) > 1:
+        found = _together(refusal.problems, spec, trials)
+    if not any(found):
+        found[0] = tuple(_onward(refusal, spec, trials))
+    problems: list[Problem] = []
+    told: set[Suggestion] = set()
+    for problem, works in zip(refusal.problems, found, strict=True):
+        message = _told(problem.message, [each for each in works if each not in told], spec, trials)
+        told.update(works)
+        problems.append(replace(problem, message=message, suggestions=works))
+    return replace(refusal, problems=tuple(problems))
+
+
+def _working(problem: Problem, spec: Spec, trials: _Trials, *, most: int) -> Iterator[Suggestion]:
+    """Changes that alone make the spec plannable, and become different plans or at least different specs."""
+    seen: set[str] = set()
+    touched: set[tuple[str, ...]] = set()
+    for proposal in propose(problem, spec):
+        paths = tuple(path for path, _ in proposal.changes)
+        if paths in touched and proposal not in problem.suggestions:
+            continue
+        outcome = trials.of(apply(spec, proposal))
+        if not isinstance(outcome, Plan):
+            continue
+        suggestion = _filled(proposal, outcome)
+        changed = apply(spec, suggestion)
+        if not isinstance(trials.of(changed), Plan):
+            suggestion, changed = proposal, apply(spec, proposal)
+        key = changed.model_dump_json() if changed else ""
+        if key in seen:
+            continue
+        seen.add(key)
+        touched.add(paths)
+        yield suggestion
+        if len(seen) == most:
+            return
+
+
+def _filled(proposal: Suggestion, plan: Plan) -> Suggestion:
+    """What was only left out, with the numbers that the plan came to."""
+    numbers: dict[str, Value] = {
+        "spec.parallelism.nodes": plan.nodes_per_group,
+        "spec.parallelism.tensor": plan.parallelism.tensor,
+        "spec.parallelism.pipeline": plan.parallelism.pipeline,
+        "spec.parallelism.attentionData": plan.parallelism.attention_data,
+        "spec.parallelism.expert": plan.parallelism.expert,
+        "spec.context.maxLength": plan.memory.context_length,
+        "spec.hardware.acceleratorsPerNode": plan.accelerators_per_node,
+    }
+    return Suggestion(
+        changes=tuple((path, numbers.get(path) if value is None else value) for path, value in proposal.changes)
+    )
+
+
+def _together(problems: Sequence[Problem], spec: Spec, trials: _Trials) -> list[tuple[Suggestion, ...]]:
+    """For each problem the change that cures it; told only if all of them together make the spec plannable."""
+    current, chosen = spec, list[Suggestion]()
+    for problem in problems:
+        for suggestion in propose(problem, current):
+            changed = apply(current, suggestion)
+            outcome = trials.of(changed)
+            if changed is not None and outcome is not None and _cures(outcome, problem, problems):
+                current = changed
+                chosen.append(suggestion)
+                break
+    if len(chosen) == len(problems) and isinstance(trials.of(current), Plan):
+        return [(each,) for each in chosen]
+    return [() for _ in problems]
+
+
+def _onward(refusal: Refusal, spec: Spec, trials: _Trials) -> Iterator[Suggestion]:
+    """Where curing one problem only brings the next to light: all the changes on the way to a plan, as one."""
+    current = spec
+    changes: dict[str, Value] = {}
+    outcome: Plan | Refusal | None = refusal
+    for _ in range(_MOST_STEPS):
+        if not isinstance(outcome, Refusal):
+            break
+        step = _step(outcome, current, trials)
+        if step is None:
+            return
+        suggestion, current, outcome = step
+        changes |= dict(suggestion.changes)
+    whole = Suggestion(changes=tuple(changes.items()))
+    if isinstance(trials.of(apply(spec, whole)), Plan):
+        yield whole
+
+
+def _step(refusal: Refusal, spec: Spec, trials: _Trials) -> tuple[Suggestion, Spec, Plan | Refusal] | None:
+    """The first change after which the first problem is gone."""
+    problem = refusal.problems[0]
+    for suggestion in propose(problem, spec):
+        changed = apply(spec, suggestion)
+        outcome = trials.of(changed)
+        if changed is None or outcome is None:
+            continue
+        if isinstance(outcome, Plan) or problem.field not in {each.field for each in outcome.problems}:
+            return suggestion, changed, outcome
+    return None
+
+
+def _cures(outcome: Plan | Refusal, problem: Problem, known: Sequence[Problem]) -> bool:
+    """The problem is gone, and no other came in its place."""
+    if isinstance(outcome, Plan):
+        return True
+    left = {(each.field, each.reason) for each in outcome.problems}
+    return (problem.field, problem.reason) not in left and left <= {(each.field, each.reason) for each in known}
+
+
+def _told(message: str, works: Sequence[Suggestion], spec: Spec, trials: _Trials) -> str:
+    """The message with the suggestions in words; where the split changes, with what it would become."""
+    words = []
+    for suggestion in works:
+        outcome = trials.of(apply(spec, suggestion))
+        text = str(suggestion)
+        if isinstance(outcome, Plan) and any(path.startswith("spec.parallelism") for path, _ in suggestion.changes):
+            split = outcome.parallelism
+            text += (
+                f" (it would be nodes {outcome.nodes_per_group}, tensor {split.tensor}, pipeline {split.pipeline} on "
+                f"{outcome.hardware.product})"
+            )
+        if any(_CLAIM.fullmatch(path) or str(value).startswith("pvc://") for path, value in suggestion.changes):
+            text += " (or what your claim is called)"
+        words.append(text)
+    return f"{message}. Tried and works: {'; or '.join(words)}" if words else message

@@ -1,0 +1,243 @@
+"""Every suggestion works when it is taken: the changes are applied as a user would, on the same cluster."""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepseek_operator.api.problems import Problem, Suggestion
+from deepseek_operator.catalog.load import load
+from deepseek_operator.plan.changes import apply
+from deepseek_operator.plan.inventory import read_node, take_inventory
+from deepseek_operator.plan.placement import make_plan
+from deepseek_operator.plan.types import Facts, Plan, Refusal
+from tests.unit.plan import nodes
+from tests.unit.plan.cases import BF16_SOURCE, FACTS, outcome_of, refusal_of, spec_of
+from tests.unit.plan.test_properties import clusters
+from tests.unit.plan.test_refusals import CASES, Case
+
+if TYPE_CHECKING:
+    from deepseek_operator.api.resource import Spec
+    from tests.unit.plan.nodes import Manifest
+
+SIZES = st.sampled_from([1, 2, 3, 4, 5, 8, 12, 16, 24, 32, 64])
+wishes = st.fixed_dictionaries(
+    {},
+    optional={
+        "model": st.sampled_from(["deepseek-r1", "deepseek-v3.2x", "DeepSeek-R1-0529"]),
+        "parallelism": st.fixed_dictionaries(
+            {},
+            optional={
+                "nodes": st.sampled_from([1, 2, 3, 4, 9]),
+                "tensor": SIZES,
+                "pipeline": st.sampled_from([1, 2, 3, 4, 16]),
+                "expert": st.sampled_from([1, 2, 3, 8, 16]),
+                "attentionData": st.sampled_from([1, 2, 3, 8]),
+            },
+        ),
+        "precision": st.sampled_from(["auto", "fp8", "bf16"]),
+        "weights": st.sampled_from([BF16_SOURCE, {"source": "hf://deepseek-ai/DeepSeek-R1"}, {"cache": "node"}]),
+        "context": st.fixed_dictionaries(
+            {},
+            optional={
+                "maxLength": st.sampled_from([4096, 65_536, 150_000, 163_840, 500_000]),
+                "kvCachePrecision": st.sampled_from(["auto", "bf16", "fp8"]),
+            },
+        ),
+        "engine": st.sampled_from(
+            [{"features": {"mtp": True}}, {"version": "0.4.1"}, {"version": "0.5.18", "features": {"mtp": True}}]
+        ),
+        "hardware": st.fixed_dictionaries(
+            {},
+            optional={
+                "acceleratorsPerNode": st.sampled_from([2, 4, 8, 16]),
+                "vendor": st.sampled_from(["nvidia", "amd", "ascend"]),
+                "product": st.sampled_from(["H100", "H200", "A100", "910B", "MI300"]),
+                "nodeSelector": st.just({"pool": "none"}),
+            },
+        ),
+        "fabric": st.sampled_from([{"mode": "host"}, {"rdma": {"resource": "rdma/other"}}, {"rdma": {"count": 64}}]),
+    },
+)
+
+CLUSTER_REASONS = {"NodesMissing", "LabelsMissing"}
+"""What only more nodes or labels cure when no smaller wish does."""
+
+
+def replan(spec: Spec, cluster: list[Manifest], facts: Facts = FACTS) -> Plan | Refusal:
+    inventory = take_inventory(map(read_node, cluster), load(), tolerations=spec.scheduling.tolerations)
+    return make_plan(spec, inventory, load(), facts, namespace="default", name="deepseek")
+
+
+def taken(spec: Spec, suggestion: Suggestion) -> Spec:
+    changed = apply(spec, suggestion)
+    assert changed is not None, suggestion
+    return changed
+
+
+def check(refusal: Refusal, spec: Spec, cluster: list[Manifest], facts: Facts = FACTS) -> None:
+    """Each suggestion makes a plan by itself, or, with several problems, all first ones together do."""
+    alone = [
+        isinstance(replan(taken(spec, each), cluster, facts), Plan)
+        for problem in refusal.problems
+        for each in problem.suggestions
+    ]
+    if all(alone):
+        return
+    assert not any(alone)
+    together = spec
+    for problem in refusal.problems:
+        (suggestion,) = problem.suggestions
+        left = replan(taken(spec, suggestion), cluster, facts)
+        assert isinstance(left, Refusal)
+        assert (problem.field, problem.reason) not in {(each.field, each.reason) for each in left.problems}
+        together = taken(together, suggestion)
+    assert isinstance(replan(together, cluster, facts), Plan)
+
+
+@settings(max_examples=400, deadline=None)
+@given(cluster=clusters, wish=wishes)
+def test_every_suggestion_works_when_it_is_taken(cluster: list[Manifest], wish: dict[str, Any]) -> None:
+    spec = spec_of(wish)
+    outcome = outcome_of(cluster, **wish)
+    if isinstance(outcome, Refusal):
+        check(outcome, spec, cluster)
+        for problem in outcome.problems:
+            for suggestion in problem.suggestions:
+                assert any(str(suggestion) in each.message for each in outcome.problems)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_every_refusal_of_the_table_suggests_something_that_works(case: Case) -> None:
+    refusal = refusal_of(case.cluster, facts=case.facts, **case.fields)
+    check(refusal, spec_of(case.fields), case.cluster, case.facts)
+    assert refusal.problems[0].suggestions or refusal.problems[0].reason in CLUSTER_REASONS
+
+
+@settings(max_examples=200, deadline=None)
+@given(cluster=clusters.filter(bool), wish=wishes)
+def test_a_refusal_without_suggestion_is_cured_by_the_nodes_it_names(
+    cluster: list[Manifest], wish: dict[str, Any]
+) -> None:
+    outcome = outcome_of(cluster, **wish)
+    if isinstance(outcome, Plan) or any(problem.suggestions for problem in outcome.problems):
+        return
+    first = outcome.problems[0]
+    count = re.search(r"; add (\d+), or", first.message)
+    if count is not None:
+        product = re.search(r"nodes of \d+ (\S+), and", first.message)
+        assert product is not None
+        assert isinstance(replan(spec_of(wish), [*cluster, *more(cluster, product[1], int(count[1]), first)]), Plan)
+
+
+def more(cluster: list[Manifest], product: str, count: int, problem: Problem) -> list[Manifest]:
+    """Nodes like those that the message speaks of."""
+    inventory = take_inventory(map(read_node, cluster), load())
+    found = []
+    for each in inventory.classes:
+        if each.product == product:
+            (like,) = [node for node in cluster if node["metadata"]["name"] == each.nodes[0]]
+            for index in range(count):
+                clone = copy.deepcopy(like)
+                clone["metadata"]["name"] = clone["metadata"]["labels"]["kubernetes.io/hostname"] = (
+                    f"more-{each.nodes[0]}-{index}"
+                )
+                found.append(clone)
+    assert found, problem
+    return found
+
+
+def test_several_problems_get_a_change_each_and_all_of_them_work_together() -> None:
+    fields: dict[str, Any] = {"fabric": {"mode": "host"}, "context": {"maxLength": 200_000}}
+    cluster = [nodes.h200("a")]
+    refusal = refusal_of(cluster, **fields)
+    assert [each.reason for each in refusal.problems] == ["ContextBeyondModel", "HostNetworkNotAllowed"]
+    assert [str(each) for problem in refusal.problems for each in problem.suggestions] == [
+        "set spec.context.maxLength to 163840",
+        "set spec.fabric.mode to pod",
+    ]
+    check(refusal, spec_of(fields), cluster)
+
+
+def test_a_tight_plan_is_refused_with_the_figures_and_accepted_when_asked_for() -> None:
+    cluster = [nodes.mi300x("a")]
+    wish: dict[str, Any] = {"precision": "bf16", "weights": BF16_SOURCE, "parallelism": {"nodes": 1}}
+    refusal = refusal_of(cluster, **wish)
+    assert refusal.problems[0].reason == "CacheTooSmall"
+    assert "set spec.hardware.allowTight to true" in refusal.problems[0].message
+    plan = outcome_of(cluster, **wish, hardware={"allowTight": True})
+    assert isinstance(plan, Plan)
+    assert 4096 <= plan.memory.kv_tokens < 32_768
+    assert plan.memory.fits
+    assert any(each.startswith("tight, and accepted because spec.hardware.allowTight") for each in plan.warnings)
+
+
+def test_tight_is_only_taken_for_want_of_something_better() -> None:
+    cluster = [nodes.mi300x("a"), nodes.mi300x("b")]
+    plan = outcome_of(cluster, precision="bf16", weights=BF16_SOURCE, hardware={"allowTight": True})
+    assert isinstance(plan, Plan)
+    assert plan.nodes_per_group == 2
+    assert not any("tight" in each for each in plan.warnings)
+
+
+def test_a_context_that_was_asked_for_is_never_cut_not_even_when_tight() -> None:
+    refusal = refusal_of(
+        [nodes.mi300x("a")],
+        precision="bf16",
+        weights=BF16_SOURCE,
+        context={"maxLength": 65_536},
+        parallelism={"nodes": 1},
+        hardware={"allowTight": True},
+    )
+    assert refusal.problems[0].reason == "ContextTooLong"
+
+
+def test_busy_too_small_and_unlabelled_are_three_answers() -> None:
+    busy = outcome_of([nodes.h200("a")], facts=Facts(default_storage_class=True, used={"a": 8}))
+    assert isinstance(busy, Plan)
+    assert any(
+        each.startswith("NodesBusy: it fits, but a group takes 1 node with 8 free NVIDIA-H200, and 0 of 1 have them")
+        for each in busy.warnings
+    )
+    small = refusal_of([nodes.nvidia("a", "NVIDIA-L40S", memory=46068, major=8)], parallelism={"nodes": 1})
+    assert small.problems[0].reason == "WeightsTooLarge"
+    bare = nodes.node("bare", labels={}, allocatable={"nvidia.com/gpu": "8"})
+    assert refusal_of([bare]).problems[0].reason == "LabelsMissing"
+    assert refusal_of([nodes.h100("a"), bare]).problems[0].reason == "LabelsMissing"
+    assert refusal_of([nodes.h100("a")]).problems[0].reason == "NodesMissing"
+
+
+def test_the_runner_up_says_why_it_lost() -> None:
+    plan = outcome_of([nodes.h100(name) for name in "abcd"], precision="fp8")
+    assert isinstance(plan, Plan)
+    first, second = plan.considered[:2]
+    assert (first.verdict, second.verdict) == ("chosen", "feasible")
+    assert second.reason.endswith("; the choice has fewer pipeline stages")
+    mixed = outcome_of([*(nodes.h100(name) for name in "ab"), nodes.h200("c")], precision="fp8")
+    assert isinstance(mixed, Plan)
+    assert mixed.considered[1].reason.endswith("; the choice takes 1 node")
+
+
+@pytest.mark.parametrize(
+    ("wish", "placed", "split"),
+    [
+        ({"expert": 16}, 2, (16, 1, 1, 16)),
+        ({"attentionData": 8}, 2, (16, 1, 8, 1)),
+        ({"attentionData": 16}, 2, (16, 1, 16, 1)),
+        ({"pipeline": 4}, 2, (4, 4, 1, 1)),
+        ({"tensor": 4}, 2, (4, 4, 1, 1)),
+        ({"nodes": 2, "expert": 8}, 2, (16, 1, 1, 8)),
+        ({"pipeline": 2, "attentionData": 4, "expert": 8}, 2, (8, 2, 4, 8)),
+    ],
+)
+def test_each_partial_choice_is_completed(wish: dict[str, int], placed: int, split: tuple[int, int, int, int]) -> None:
+    plan = outcome_of([nodes.h100(name) for name in "abcd"], precision="fp8", parallelism=wish)
+    assert isinstance(plan, Plan), plan
+    found = plan.parallelism
+    assert plan.nodes_per_group == placed
+    assert (found.tensor, found.pipeline, found.attention_data, found.expert) == split
