@@ -25,7 +25,7 @@ OBJECTS = list(yaml.safe_load_all(INSTALL.read_text(encoding="utf-8")))
 def rights_in_code() -> dict[tuple[str, str], set[str]]:
     """The table in the docstring of ``control/kinds.py``: (group, resource) to verbs."""
     assert kinds.__doc__ is not None
-    kept_by = "kopf watch|list at verify|never read|read by the elector"
+    kept_by = "kopf watch|list at verify|own watch|never read|read by the elector"
     rows = re.findall(rf"^(\w+)(\(Claim\))? +(?:{kept_by}) +(.*)$", kinds.__doc__, re.MULTILINE)
     rights: dict[tuple[str, str], set[str]] = {}
     for name, both, words in rows:
@@ -90,7 +90,9 @@ def granted(role: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
 def test_the_operator_may_do_what_its_table_of_kinds_says_and_nothing_else() -> None:
     leader = installed("Role", "deepseek-operator-leader")
     assert len(rights_in_code()) == len(kinds.ALL) + 2  # status and finalizers of the deployment
-    assert granted(installed("ClusterRole")) | granted(leader) == rights_in_code()
+    catalog = installed("Role", "deepseek-operator-catalog")
+    assert granted(installed("ClusterRole")) | granted(leader) | granted(catalog) == rights_in_code()
+    assert granted(catalog) == {("", "configmaps"): {"get", "list", "watch"}, ("events.k8s.io", "events"): {"create"}}
     assert granted(leader).keys() == {("coordination.k8s.io", "leases")}
     named = [rule for rule in leader["rules"] if rule["verbs"] != ["create"]]
     assert [rule["resourceNames"] for rule in named] == [[LEASE_NAME]]

@@ -171,3 +171,18 @@ def _flaws(given: Any, known: Any, path: str = "") -> Iterator[tuple[str, str]]:
             yield from _flaws(one, other, f"{path}[{index}]")
     elif isinstance(given, int | float) and not isinstance(given, bool) and given <= 0:
         yield path, "must be greater than zero"
+
+
+def read_accelerator(data: Mapping[str, Any], name: str) -> Accelerator:
+    """One product, ``vendor`` included; ``name`` is where it stands, for messages. Raises CatalogError."""
+    return _record(Accelerator, data, name)
+
+
+def read_model(data: Mapping[str, Any], name: str) -> Model:
+    """One model, as a file of ``models/`` has it. Raises CatalogError."""
+    return _record(Model, _with_precisions(data), name)
+
+
+def read_release(data: Mapping[str, Any], name: str) -> EngineRelease:
+    """One release, ``engine`` included. Raises CatalogError."""
+    return _record(EngineRelease, data, name)

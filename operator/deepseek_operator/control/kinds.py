@@ -12,6 +12,7 @@ NetworkPolicy          kopf watch          get list watch create patch delete
 PodDisruptionBudget    kopf watch          get list watch create patch delete
 ControllerRevision     kopf watch          get list watch create patch delete
 StorageClass           list at verify      list
+ConfigMap              own watch           get list watch
 Secret                 never read          create
 PersistentVolume(Claim) never read         create
 Event                  never read          create
@@ -20,6 +21,7 @@ Lease                  read by the elector get create update
 
 No finalizer is ever set; the right to is what the admission plugin OwnerReferencesPermissionEnforcement (OpenShift)
 asks of those who write ``blockOwnerDeletion``. Children are watched by label, so that the streams carry only our own.
+ConfigMaps are read in the operator's own namespace only, those that extend the catalogue.
 Secrets are never read: whoever may create a deployment must not reach other people's Secrets through the operator.
 """
 
@@ -101,12 +103,15 @@ CLAIM: Final = Kind(kind="PersistentVolumeClaim", group="", version="v1", plural
 STORAGE_CLASS: Final = Kind(
     kind="StorageClass", group="storage.k8s.io", version="v1", plural="storageclasses", namespaced=False
 )
+CONFIG_MAP: Final = Kind(
+    kind="ConfigMap", group="", version="v1", plural="configmaps", selector=f"{names.CATALOG_LABEL}=true"
+)
 EVENT: Final = Kind(kind="Event", group="events.k8s.io", version="v1", plural="events")
 LEASE: Final = Kind(kind="Lease", group="coordination.k8s.io", version="v1", plural="leases")
 
 ALL: Final = (
     DEPLOYMENT, STATEFUL_SET, POD, NODE, SERVICE, NETWORK_POLICY, BUDGET, REVISION, SECRET, VOLUME, CLAIM,
-    STORAGE_CLASS, EVENT, LEASE,
+    STORAGE_CLASS, CONFIG_MAP, EVENT, LEASE,
 )  # fmt: skip
 BY_KIND: Final = {kind.kind: kind for kind in ALL}
 WATCHED: Final = tuple(kind for kind in ALL if kind.watched)

@@ -22,9 +22,9 @@ from deepseek_operator.api import names
 from deepseek_operator.api.config import OperatorConfig
 from deepseek_operator.api.problems import InvalidInputError, Problem
 from deepseek_operator.api.status import Stage
-from deepseek_operator.catalog.load import load
 from deepseek_operator.control import http, kinds, watch
 from deepseek_operator.control.cache import Cache, Key
+from deepseek_operator.control.catalogue import Catalogue
 from deepseek_operator.control.client import ApiError, KubeClient, NotFoundError, UnreachableError
 from deepseek_operator.control.execute import Executor
 from deepseek_operator.control.leader import Elector
@@ -95,10 +95,23 @@ class Operator:
     async def _start(self, **_: Any) -> None:
         identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{random.randrange(16**8):08x}"  # noqa: S311
         self._elector = Elector(self._client, namespace=_own_namespace(), identity=identity)
+        self._catalogue = Catalogue(
+            self._client,
+            namespace=_own_namespace(),
+            changed=lambda: self._enqueue(set(self._cache.keys)),
+            may_write=lambda: self._elector.leads,
+        )
         self._verifier = Verifier(self._client, self._cache, namespaces=self._namespaces)
         port = int(os.environ.get("HTTP_PORT", HTTP_PORT))
         self._http = await http.serve(port=port, healthy=self._unhealthy, ready=self._unready)
-        for part in (self._lead(), self._verify(), self._resync(), self._follow_relists(), self._gauges()):
+        for part in (
+            self._lead(),
+            self._verify(),
+            self._resync(),
+            self._follow_relists(),
+            self._gauges(),
+            self._catalogue.follow(),
+        ):
             self._tasks.append(asyncio.create_task(self._essential(part)))
 
     async def _finish(self, **_: Any) -> None:
@@ -140,6 +153,9 @@ class Operator:
     async def _lead(self) -> None:
         await self._elector.acquire()
         await self._filled.wait()
+        # A deployment that needs an added product must not be refused first.
+        await self._catalogue.read.wait()
+        await self._catalogue.tell()
         # A standby's watches may lag; the leader starts from what is.
         await self._persistently(self._verifier.compare)
         self._verified = time.monotonic()
@@ -156,7 +172,7 @@ class Operator:
             executor=executor,
             verifier=self._verifier,
             queue=self._queue,
-            catalog=load(),
+            catalogue=self._catalogue,
             config=self._config,
         )
         async with asyncio.TaskGroup() as group:

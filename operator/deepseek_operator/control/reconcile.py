@@ -14,6 +14,7 @@ from deepseek_operator.api.resource import Toleration
 from deepseek_operator.catalog.types import Catalog
 from deepseek_operator.control import kinds
 from deepseek_operator.control.cache import Cache, Key
+from deepseek_operator.control.catalogue import Catalogue
 from deepseek_operator.control.client import (
     ApiError,
     ConflictError,
@@ -52,7 +53,7 @@ class Reconciler:
         executor: Executor,
         verifier: Verifier,
         queue: WorkQueue[Key],
-        catalog: Catalog,
+        catalogue: Catalogue,
         config: OperatorConfig,
     ) -> None:
         self._client = client
@@ -60,10 +61,10 @@ class Reconciler:
         self._executor = executor
         self._verifier = verifier
         self._queue = queue
-        self._catalog = catalog
+        self._catalogue = catalogue
         self._config = config
         self._inventories: dict[tuple[Toleration, ...], Inventory] = {}
-        self._inventories_version = -1
+        self._inventories_of: tuple[int, Catalog | None] = (-1, None)
         self._told: dict[Key, float] = {}
 
     async def work(self) -> None:
@@ -132,7 +133,7 @@ class Reconciler:
     def _decide(self, deployment: DeploymentRecord, taken: ChildKey | None) -> Decision:
         snapshot = self._cache.snapshot(deployment, name_taken=taken)
         around = Surroundings(
-            catalog=self._catalog,
+            catalog=self._catalogue.current,
             config=self._config,
             facts=Facts(
                 default_storage_class=self._verifier.default_storage_class,
@@ -182,12 +183,15 @@ class Reconciler:
             logger.info("%s/%s could not be read again: %s", *key, error)
 
     def _inventory(self, tolerations: Sequence[Toleration]) -> Inventory:
-        if self._inventories_version != self._cache.nodes_version:
+        version, catalog = self._inventories_of
+        if version != self._cache.nodes_version or catalog is not self._catalogue.current:
             self._inventories.clear()
-            self._inventories_version = self._cache.nodes_version
+            self._inventories_of = (self._cache.nodes_version, self._catalogue.current)
         wanted = tuple(tolerations)
         if wanted not in self._inventories:
-            self._inventories[wanted] = take_inventory(self._cache.nodes.values(), self._catalog, tolerations=wanted)
+            self._inventories[wanted] = take_inventory(
+                self._cache.nodes.values(), self._catalogue.current, tolerations=wanted
+            )
         return self._inventories[wanted]
 
 
