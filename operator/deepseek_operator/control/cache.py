@@ -7,7 +7,7 @@ server), so a late event never overwrites the answer to a write, and the operato
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from deepseek_operator.api import names
@@ -19,6 +19,7 @@ from deepseek_operator.control.projections import (
     project_revision,
     project_stateful_set,
 )
+from deepseek_operator.lifecycle.entries import Report
 from deepseek_operator.lifecycle.records import (
     ChildKey,
     ChildRecord,
@@ -125,12 +126,23 @@ class Cache:
         """An object of ours."""
         return self._children[owner].get(key)
 
-    def snapshot(self, deployment: DeploymentRecord, *, name_taken: ChildKey | None = None) -> Snapshot:
-        """What one decision may read."""
-        children = dict(self._children.get(deployment.uid, {}))
+    def pods(self, deployment: DeploymentRecord) -> Mapping[int, Sequence[PodRecord]]:
+        """A deployment's pods by group."""
         pods: defaultdict[int, list[PodRecord]] = defaultdict(list)
         for pod in self._pods.get(deployment.uid, {}).values():
             pods[pod.group].append(pod)
+        return pods
+
+    def snapshot(
+        self,
+        deployment: DeploymentRecord,
+        *,
+        name_taken: ChildKey | None = None,
+        reports: Mapping[int, Report] | None = None,
+    ) -> Snapshot:
+        """What one decision may read."""
+        children = dict(self._children.get(deployment.uid, {}))
+        pods = self.pods(deployment)
         return Snapshot(
             deployment=deployment,
             stateful_sets={c.group: c for c in children.values() if isinstance(c, StatefulSetRecord)},
@@ -138,6 +150,7 @@ class Cache:
             children=children,
             revisions={c.revision: c for c in children.values() if isinstance(c, RevisionRecord)},
             dead_nodes=frozenset(pod.node for found in pods.values() for pod in found if self._dead(pod.node)),
+            reports=dict(reports or {}),
             name_taken=name_taken,
         )
 

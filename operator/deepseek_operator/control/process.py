@@ -32,6 +32,7 @@ from deepseek_operator.control.limiter import WriteLimiter
 from deepseek_operator.control.metrics import GROUPS, QUEUE_DEPTH
 from deepseek_operator.control.queue import WorkQueue
 from deepseek_operator.control.reconcile import Reconciler
+from deepseek_operator.control.reported import Reporter
 from deepseek_operator.control.verify import Verifier
 
 logger = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ class Operator:
     async def _start(self, **_: Any) -> None:
         identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{random.randrange(16**8):08x}"  # noqa: S311
         self._elector = Elector(self._client, namespace=_own_namespace(), identity=identity)
+        self._reporter = Reporter(self._enqueue)
         self._catalogue = Catalogue(
             self._client,
             namespace=_own_namespace(),
@@ -118,6 +120,7 @@ class Operator:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._reporter.close()
         await self._elector.release()
         await self._http.cleanup()
         await self._client.close()
@@ -173,6 +176,7 @@ class Operator:
             verifier=self._verifier,
             queue=self._queue,
             catalogue=self._catalogue,
+            reporter=self._reporter,
             config=self._config,
         )
         async with asyncio.TaskGroup() as group:

@@ -97,6 +97,7 @@ def project_pod(body: Body) -> PodRecord:
         fetching=has_inits and (not inits or bool(unfinished)) and status.get("phase") == "Pending",
         init_reason=unfinished[0].reason if unfinished and unfinished[0].state == "waiting" else "",
         engine=_container(engine) if engine else ContainerRecord(),
+        ip=status.get("podIP", ""),
     )
 
 

@@ -26,6 +26,7 @@ from deepseek_operator.control.execute import Executor, NameTakenError, TooEarly
 from deepseek_operator.control.leader import LeadershipLostError
 from deepseek_operator.control.metrics import INCIDENTS, RECONCILE_SECONDS, RECONCILES
 from deepseek_operator.control.queue import WorkQueue
+from deepseek_operator.control.reported import Reporter
 from deepseek_operator.control.verify import Verifier
 from deepseek_operator.lifecycle.actions import Decision
 from deepseek_operator.lifecycle.decide import decide
@@ -54,6 +55,7 @@ class Reconciler:
         verifier: Verifier,
         queue: WorkQueue[Key],
         catalogue: Catalogue,
+        reporter: Reporter,
         config: OperatorConfig,
     ) -> None:
         self._client = client
@@ -65,6 +67,7 @@ class Reconciler:
         self._config = config
         self._inventories: dict[tuple[Toleration, ...], Inventory] = {}
         self._inventories_of: tuple[int, Catalog | None] = (-1, None)
+        self._reporter = reporter
         self._told: dict[Key, float] = {}
 
     async def work(self) -> None:
@@ -128,10 +131,11 @@ class Reconciler:
         if taken is None:
             for action in decision.actions:
                 await self._executor.run(current, action)
+        self._reporter.look(current, self._cache.pods(current))
         return decision
 
     def _decide(self, deployment: DeploymentRecord, taken: ChildKey | None) -> Decision:
-        snapshot = self._cache.snapshot(deployment, name_taken=taken)
+        snapshot = self._cache.snapshot(deployment, name_taken=taken, reports=self._reporter.answers(deployment.uid))
         around = Surroundings(
             catalog=self._catalogue.current,
             config=self._config,

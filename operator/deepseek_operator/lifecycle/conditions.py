@@ -18,6 +18,7 @@ TYPES = (
     "WeightsReady",
     "GroupsReady",
     "NetworkIsolated",
+    "MemoryAsPlanned",
 )
 MESSAGE_LIMIT = 2048
 

@@ -27,6 +27,7 @@ from deepseek_operator.lifecycle.groups import Observed, StartWith, advance
 from deepseek_operator.lifecycle.objects import difference, group_children, mend, surplus_revisions
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.records import Snapshot, StatefulSetRecord
+from deepseek_operator.lifecycle.reported import with_reports
 from deepseek_operator.lifecycle.rollout import plan_groups
 from deepseek_operator.lifecycle.status import build_status
 from deepseek_operator.lifecycle.transitions import transitions
@@ -54,7 +55,7 @@ def decide(snapshot: Snapshot, outcome: Outcome, *, now: datetime) -> Decision:
     entries = tuple(
         _advance(snapshot, outcome, entry, target=target, suspended=suspended, now=now) for entry in entries
     )
-    entries = tuple(entry for entry in entries if not _removed(snapshot, entry))
+    entries = with_reports((entry for entry in entries if not _removed(snapshot, entry)), snapshot.reports)
     status = build_status(snapshot, outcome, entries, target=target, time=stamp(now))
     return Decision(
         status=status,

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from deepseek_operator.lifecycle.entries import Report
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentRecord:
@@ -63,6 +65,8 @@ class PodRecord:
     init_reason: str
     """Waiting reason of the unfinished init container."""
     engine: ContainerRecord
+    ip: str = ""
+    """Of the pod, once it has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,5 +130,7 @@ class Snapshot:
     """By revision hash."""
     dead_nodes: frozenset[str] = frozenset()
     """Nodes that are gone or carry the out-of-service taint."""
+    reports: Mapping[int, Report] = field(default_factory=dict)
+    """By group: what engines said about their memory since status was written."""
     name_taken: ChildKey | None = None
     """A foreign object that holds a name we need."""

@@ -11,6 +11,7 @@ from deepseek_operator.lifecycle.entries import GroupEntry, write_entries
 from deepseek_operator.lifecycle.groups import StartWith
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.records import PodRecord, Snapshot
+from deepseek_operator.lifecycle.reported import memory_as_planned
 from deepseek_operator.lifecycle.rollout import outdated
 from deepseek_operator.plan.types import Plan
 
@@ -141,6 +142,7 @@ def _conditions(
             else "",
         ),
         _network_isolated(outcome),
+        memory_as_planned(outcome, active),
     ]
 
 
