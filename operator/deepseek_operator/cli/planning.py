@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING
 from deepseek_operator.catalog.load import load
 from deepseek_operator.cli.nodes import nodes_of_cluster, nodes_of_file
 from deepseek_operator.lifecycle.planning import launch_plan, plan_spec
+from deepseek_operator.plan.comparison import row_of_option
 from deepseek_operator.plan.inventory import read_node, take_inventory
+from deepseek_operator.plan.placement import placements
 from deepseek_operator.plan.types import Facts, Plan, Refusal
+from deepseek_operator.plan.whatif import assume
 
 if TYPE_CHECKING:
     from deepseek_operator.api.config import OperatorConfig
+    from deepseek_operator.catalog.types import Catalog
     from deepseek_operator.cli.documents import Deployment
     from deepseek_operator.cli.nodes import ClusterView
     from deepseek_operator.engines.types import Launch
+    from deepseek_operator.plan.comparison import Row
+    from deepseek_operator.plan.types import HardwareClass, Inventory
+    from deepseek_operator.plan.whatif import Assumption
 
 
 def view_cluster(nodes_file: str | None) -> ClusterView:
@@ -38,21 +45,46 @@ def facts(view: ClusterView, config: OperatorConfig, *, default_storage_class: b
     )
 
 
-def plan_deployment(deployment: Deployment, view: ClusterView, facts: Facts) -> Plan | Refusal:
-    """The plan of one deployment, its engine arguments checked too."""
-    catalog, spec = load(), deployment.spec
-    nodes = [read_node(manifest) for manifest in view.nodes]
-    inventory = take_inventory(nodes, catalog, tolerations=spec.scheduling.tolerations)
-    return plan_spec(spec, inventory, catalog, facts, namespace=deployment.namespace, name=deployment.name)
+def plan_deployment(
+    deployment: Deployment, view: ClusterView, facts: Facts, catalog: Catalog | None = None
+) -> Plan | Refusal:
+    """The plan of one deployment, its engine arguments checked too; by the package's catalogue unless given."""
+    known = catalog or load()
+    inventory = _inventory(deployment, view, known)
+    return plan_spec(deployment.spec, inventory, known, facts, namespace=deployment.namespace, name=deployment.name)
 
 
-def launch_of(deployment: Deployment, plan: Plan, config: OperatorConfig) -> Launch:
+def compare_placements(deployment: Deployment, view: ClusterView, facts: Facts, catalog: Catalog) -> list[Row]:
+    """Every placement that works, the best first."""
+    inventory = _inventory(deployment, view, catalog)
+    found = placements(deployment.spec, inventory, catalog, facts, namespace=deployment.namespace)
+    return [row_of_option(option, wanted=deployment.spec.context.max_length) for option in found]
+
+
+def plan_what_if(
+    deployment: Deployment, view: ClusterView, facts: Facts, catalog: Catalog, assumption: Assumption
+) -> tuple[HardwareClass, Plan | Refusal]:
+    """The nodes that an assumption comes to, and the plan on them. Raises InvalidInputError: see ``assume``."""
+    inventory = _inventory(deployment, view, catalog)
+    assumed = assume(assumption, deployment.spec, inventory, catalog)
+    outcome = plan_spec(
+        assumed.spec, assumed.inventory, catalog, facts, namespace=deployment.namespace, name=deployment.name
+    )
+    return assumed.hardware, outcome
+
+
+def launch_of(deployment: Deployment, plan: Plan, config: OperatorConfig, catalog: Catalog | None = None) -> Launch:
     """How the engine of a plan starts."""
     return launch_plan(
         plan,
         deployment.spec,
-        load(),
+        catalog or load(),
         name=deployment.name,
         namespace=deployment.namespace,
         cluster_domain=config.cluster_domain,
     )
+
+
+def _inventory(deployment: Deployment, view: ClusterView, catalog: Catalog) -> Inventory:
+    nodes = [read_node(manifest) for manifest in view.nodes]
+    return take_inventory(nodes, catalog, tolerations=deployment.spec.scheduling.tolerations)

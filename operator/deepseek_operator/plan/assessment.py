@@ -13,6 +13,7 @@ from deepseek_operator.plan import blame, memory, splits
 from deepseek_operator.plan import fabric as fabrics
 from deepseek_operator.plan.blame import Attempt
 from deepseek_operator.plan.choices import find_release, products_for
+from deepseek_operator.plan.memo import Memo, Same
 from deepseek_operator.plan.rules import violations
 from deepseek_operator.plan.splits import Layout
 from deepseek_operator.plan.types import Candidate, EngineChoice, FabricPlan, HardwareClass, MemoryFit
@@ -20,7 +21,6 @@ from deepseek_operator.plan.weights import Located
 
 TIGHT_TOKENS: Final = 4096
 """KV tokens that even ``spec.hardware.allowTight`` needs: one request of a few pages beside a prefill chunk."""
-_REMEMBERED: Final = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +88,8 @@ class _Ground:
     engine: EngineChoice
     release: EngineRelease
     room: splits.Room
+    key: Hashable
+    """For what is remembered."""
 
 
 def assess(question: Question, hardware: HardwareClass) -> Assessment:
@@ -128,7 +130,7 @@ def options(question: Question, hardware: HardwareClass) -> Iterator[Option]:
 def measure(
     question: Question, hardware: HardwareClass, layout: Layout, precision: str, release: EngineRelease
 ) -> MemoryFit:
-    """The memory of a layout on a class; it depends on nothing that ``_measured`` does not compare."""
+    """The memory of a layout on a class; it reads nothing that ``_key`` does not name."""
     spec, catalog = question.spec, question.catalog
     family = hardware.vendor if hardware.vendor in catalog.memory_tiers else "default"
     return memory.fit(
@@ -156,43 +158,49 @@ def measure(
     )
 
 
-class _Same:
-    """An object as part of a key: equal to itself only, and kept alive, so that no other takes its identity."""
-
-    __slots__ = ("_it",)
-
-    def __init__(self, it: object) -> None:
-        self._it = it
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self._it is other._it
-
-    def __hash__(self) -> int:
-        return id(self._it)
-
-
-_fits: Final[dict[Hashable, MemoryFit]] = {}
-"""Answers of ``measure``: a thousand deployments on a hundred nodes ask the same few questions."""
+_FITS: Final = Memo[MemoryFit](8192)
+_LAYOUTS: Final = Memo[tuple[Layout, ...]](8192)
+_BROKEN: Final = Memo[tuple[Problem, ...]](32_768)
 
 
 def _measured(ground: _Ground, layout: Layout) -> MemoryFit:
-    question, hardware = ground.question, ground.hardware
-    spec = question.spec
-    key = (
-        _Same(question.catalog),
-        _Same(question.model),
-        _Same(ground.release),
-        (spec.context, spec.engine.features, spec.engine.name, spec.engine.version),
-        (hardware.vendor, hardware.product, hardware.architecture, hardware.memory_gib),
-        layout,
-        ground.precision,
+    return _FITS.of(
+        (ground.key, layout),
+        lambda: measure(ground.question, ground.hardware, layout, ground.precision, ground.release),
     )
-    found = _fits.get(key)
-    if found is None:
-        if len(_fits) >= _REMEMBERED:
-            _fits.clear()
-        found = _fits[key] = measure(question, hardware, layout, ground.precision, ground.release)
-    return found
+
+
+def _layouts(ground: _Ground, nodes: int) -> tuple[Layout, ...]:
+    """Those that make sense at all: a wish that no node count meets has none."""
+    wish = ground.question.spec.parallelism
+    dimensions, precision = ground.question.model.dimensions, ground.precision
+    wished = (wish.nodes, wish.tensor, wish.pipeline, wish.attention_data, wish.expert)
+    return _LAYOUTS.of(
+        (Same(dimensions), precision, ground.room, nodes, wished),
+        lambda: tuple(splits.layouts(wish, ground.room, dimensions, nodes=nodes, precision=precision)),
+    )
+
+
+def _broken(ground: _Ground, layout: Layout) -> tuple[Problem, ...]:
+    dimensions, mtp = ground.question.model.dimensions, ground.question.spec.engine.features.mtp
+    return _BROKEN.of(
+        (Same(dimensions), ground.precision, layout, mtp),
+        lambda: violations(layout.split, dimensions, precision=ground.precision, nodes=layout.nodes, mtp=mtp),
+    )
+
+
+def _key(question: Question, hardware: HardwareClass, precision: str, release: EngineRelease) -> Hashable:
+    """Everything that ``measure`` reads besides the layout."""
+    context, engine = question.spec.context, question.spec.engine
+    return (
+        Same(question.catalog),
+        Same(question.model),
+        Same(release),
+        (context.max_length, context.max_running_requests, context.kv_cache_precision),
+        (engine.name, engine.version, engine.features.mtp, engine.features.torch_compile),
+        (hardware.vendor, hardware.product, hardware.architecture, hardware.memory_gib),
+        precision,
+    )
 
 
 def _ground(question: Question, hardware: HardwareClass) -> _Ground | Problem:
@@ -225,6 +233,7 @@ def _ground(question: Question, hardware: HardwareClass) -> _Ground | Problem:
         engine=engine,
         release=release,
         room=room,
+        key=_key(question, hardware, precision, release),
     )
 
 
@@ -236,13 +245,7 @@ def _attempts(ground: _Ground) -> Iterator[Option | Attempt]:
         if isinstance(fabric, Problem):
             yield Attempt(nodes=nodes, problem=fabric)
             continue
-        for layout in splits.layouts(
-            spec.parallelism,
-            ground.room,
-            ground.question.model.dimensions,
-            nodes=nodes,
-            precision=ground.precision,
-        ):
+        for layout in _layouts(ground, nodes):
             outcome = _try(ground, layout, fabric)
             yield Attempt(nodes=nodes, problem=outcome) if isinstance(outcome, Problem) else outcome
 
@@ -250,9 +253,7 @@ def _attempts(ground: _Ground) -> Iterator[Option | Attempt]:
 def _try(ground: _Ground, layout: Layout, fabric: FabricPlan) -> Option | Problem:
     spec, hardware = ground.question.spec, ground.hardware
     mtp = spec.engine.features.mtp
-    dimensions = ground.question.model.dimensions
-    broken = violations(layout.split, dimensions, precision=ground.precision, nodes=layout.nodes, mtp=mtp)
-    if broken:
+    if broken := _broken(ground, layout):
         return broken[0]
     if layout.split.tensor > layout.devices and not fabrics.carries_tensor(fabric):
         return blame.not_carried(hardware, layout, mtp=mtp)

@@ -32,6 +32,9 @@ def offers(hardware: Hardware, products: Sequence[Accelerator], inventory: Inven
         if each.product not in allowed:
             refused.append(_refused(each, "not the hardware of spec.hardware"))
             continue
+        if not hardware.node_selector:
+            classes.append(each)
+            continue
         nodes = tuple(name for name in each.nodes if selected(inventory.labels.get(name, {}), hardware.node_selector))
         if nodes:
             labels = {**each.node_labels, **hardware.node_selector}
@@ -42,7 +45,7 @@ def offers(hardware: Hardware, products: Sequence[Accelerator], inventory: Inven
         classes += _adopted(hardware, products, inventory, catalog)
         there = {each.product for each in inventory.classes}
         if not classes and not there & allowed and not _nameless(products[0], inventory, catalog):
-            classes.append(_expected(hardware, products[0], catalog))
+            classes.append(expected_class(hardware, products[0], catalog))
     return Offers(classes=tuple(classes), refused=tuple(refused))
 
 
@@ -60,7 +63,8 @@ def _nameless(accelerator: Accelerator, inventory: Inventory, catalog: Catalog) 
     return any(resource in node.allocatable for node in inventory.unlabelled for resource in resources)
 
 
-def _expected(hardware: Hardware, accelerator: Accelerator, catalog: Catalog) -> HardwareClass:
+def expected_class(hardware: Hardware, accelerator: Accelerator, catalog: Catalog) -> HardwareClass:
+    """A class without nodes, by the catalogue's figures."""
     vendor = catalog.vendors[accelerator.vendor]
     exact = (label for label in accelerator.labels if not any("*" in value for value in label.values()))
     return HardwareClass(

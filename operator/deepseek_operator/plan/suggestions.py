@@ -14,7 +14,7 @@ from typing import Final
 
 from deepseek_operator.api.problems import Problem, Suggestion, Value
 from deepseek_operator.api.resource import Spec
-from deepseek_operator.plan.changes import apply
+from deepseek_operator.plan.changes import allowed, apply
 from deepseek_operator.plan.proposals import propose
 from deepseek_operator.plan.types import Plan, Refusal
 
@@ -25,7 +25,7 @@ Place = Callable[[Spec], Plan | Refusal]
 MOST_TRIES: Final = 96
 """Plans made for one refusal; each takes a fraction of a millisecond, because sizes are remembered."""
 _ENOUGH: Final = 2
-"""Suggestions for the first problem; the others get one each."""
+"""Suggestions for the problem that has some; the others get the first of them."""
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class _Trials:
     """Plans that were made of changed specs, each once, up to a limit."""
 
     place: Place
-    made: dict[str, Plan | Refusal] = field(default_factory=dict)
+    made: dict[str, Plan | Refusal | None] = field(default_factory=dict)
 
     def of(self, spec: Spec | None) -> Plan | Refusal | None:
         """None: the API server would refuse the spec, or enough was tried."""
@@ -41,7 +41,9 @@ class _Trials:
             return None
         key = spec.model_dump_json()
         if key not in self.made and len(self.made) < MOST_TRIES:
-            self.made[key] = self.place(spec)
+            outcome = self.place(spec)
+            # Rules between fields last: few specs come so far.
+            self.made[key] = None if isinstance(outcome, Plan) and not allowed(spec) else outcome
         return self.made.get(key)
 
 
@@ -54,10 +56,7 @@ def tried(refusal: Refusal, spec: Spec, place: Place) -> Refusal:
         place: plans a spec on the same cluster, without suggestions.
     """
     trials = _Trials(place=place)
-    found = [
-        tuple(_working(problem, spec, trials, most=1 if index else _ENOUGH))
-        for index, problem in enumerate(refusal.problems)
-    ]
+    found = _alone(refusal.problems, spec, trials)
     if not any(found) and len(refusal.problems) > 1:
         found = _together(refusal.problems, spec, trials)
     if not any(found):
@@ -69,6 +68,14 @@ def tried(refusal: Refusal, spec: Spec, place: Place) -> Refusal:
         told.update(works)
         problems.append(replace(problem, message=message, suggestions=works))
     return replace(refusal, problems=tuple(problems))
+
+
+def _alone(problems: Sequence[Problem], spec: Spec, trials: _Trials) -> list[tuple[Suggestion, ...]]:
+    """Changes that cure the whole spec, by the first problem that has one; they cure the others, too."""
+    for problem in problems:
+        if works := tuple(_working(problem, spec, trials, most=_ENOUGH)):
+            return [works if each is problem else works[:1] for each in problems]
+    return [() for _ in problems]
 
 
 def _working(problem: Problem, spec: Spec, trials: _Trials, *, most: int) -> Iterator[Suggestion]:
