@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -73,8 +74,7 @@ class Cluster:
         `kubectl wait --for=condition=Established` fails on a definition that has no conditions yet.
         """
         deadline = time.monotonic() + seconds
-        established = "jsonpath={.status.conditions[?(@.type=='Established')].status}"
-        while self.kubectl("get", f"crd/{name}", "--ignore-not-found", f"--output={established}") != "True":
+        while not _established(self.kubectl("get", f"crd/{name}", "--ignore-not-found", "--output=json")):
             if time.monotonic() > deadline:
                 raise ClusterError(f"crd/{name}: not Established after {seconds:.0f} s")
             time.sleep(CRD_POLL_SECONDS)
@@ -178,6 +178,12 @@ def _reachable(kubeconfig: Path) -> bool:
     except ClusterError:
         return False
     return True
+
+
+def _established(definition: str) -> bool:
+    """Whether a CustomResourceDefinition is served; its conditions may be null still, and a JSONPath fails on that."""
+    conditions = json.loads(definition or "{}").get("status", {}).get("conditions") or ()
+    return any((each["type"], each["status"]) == ("Established", "True") for each in conditions)
 
 
 def _kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:

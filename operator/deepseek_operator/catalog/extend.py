@@ -66,6 +66,9 @@ def extend(base: Catalog, documents: Iterable[Document]) -> Extended:
                 added += 1
             except CatalogError as error:
                 problems.append(_problem(entry.place, error))
+            except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+                # A shape that the readers did not think of must not end the operator.
+                problems.append(_wrong(entry.place, f"is not of the form of the package's own entries: {error!r:.200}"))
     return Extended(catalog=catalog, problems=tuple(problems), added=added)
 
 

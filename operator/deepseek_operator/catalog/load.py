@@ -97,7 +97,11 @@ def _vendor_file(name: str, data: Any) -> tuple[Vendor, tuple[Accelerator, ...]]
 
 def _with_precisions(data: Any) -> Any:
     """Checkpoints are a list in the file and a mapping by precision in the record."""
-    if isinstance(data, dict) and isinstance(data.get("checkpoints"), list):
+    if (
+        isinstance(data, dict)
+        and isinstance(data.get("checkpoints"), list)
+        and all(isinstance(each, dict) for each in data["checkpoints"])
+    ):
         listed = {str(each.get("precision")): each for each in data["checkpoints"]}
         return {**data, "checkpoints": listed}
     return data

@@ -117,7 +117,8 @@ class KubeClient:
                     status = event["object"]
                     raise ApiError(status.get("code", 0), status.get("reason", ""), status.get("message", ""))
                 yield event
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            # ValueError: a line that is no JSON, or longer than the transport reads at once.
             raise UnreachableError(f"GET {path}: {error!r}") from error
         finally:
             response.response.close()

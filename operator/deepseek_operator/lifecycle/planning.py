@@ -5,7 +5,6 @@ The operator and the command line call the same functions, so that ``plan`` and 
 
 from __future__ import annotations
 
-from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.resource import Spec
 from deepseek_operator.catalog.types import Catalog
 from deepseek_operator.engines.select import check_args, launch
@@ -20,18 +19,7 @@ def plan_spec(
     spec: Spec, inventory: Inventory, catalog: Catalog, facts: Facts, *, namespace: str, name: str
 ) -> Plan | Refusal:
     """The plan of a spec whose engine arguments the plan's engine takes, or why there is none."""
-    plan = make_plan(spec, inventory, catalog, facts, namespace=namespace, name=name)
-    if isinstance(plan, Refusal):
-        return plan
-    problems: tuple[Problem, ...] = check_args(spec, plan)
-    if not problems:
-        return plan
-    return Refusal(
-        problems=problems,
-        considered=plan.considered,
-        warnings=plan.warnings,
-        waits_for_cluster=False,
-    )
+    return make_plan(spec, inventory, catalog, facts, namespace=namespace, name=name, check=check_args)
 
 
 def launch_plan(plan: Plan, spec: Spec, catalog: Catalog, *, namespace: str, name: str, cluster_domain: str) -> Launch:

@@ -8,7 +8,7 @@ wrong and what would work: the suggestions in them were tried (``suggestions``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 from deepseek_operator.api.problems import Problem
@@ -22,9 +22,24 @@ from deepseek_operator.plan.requests import requests, startup_seconds
 from deepseek_operator.plan.types import Candidate, Facts, Inventory, Plan, Refusal
 from deepseek_operator.plan.verdicts import accepted, warnings_of
 
+Check = Callable[[Spec, Plan], tuple[Problem, ...]]
+"""What an engine has against a spec that could be placed."""
+
+
+def no_objection(_spec: Spec, _plan: Plan) -> tuple[Problem, ...]:
+    """The check of an engine that takes everything."""
+    return ()
+
 
 def make_plan(
-    spec: Spec, inventory: Inventory, catalog: Catalog, facts: Facts, *, namespace: str, name: str
+    spec: Spec,
+    inventory: Inventory,
+    catalog: Catalog,
+    facts: Facts,
+    *,
+    namespace: str,
+    name: str,
+    check: Check = no_objection,
 ) -> Plan | Refusal:
     """Plans a deployment.
 
@@ -35,10 +50,14 @@ def make_plan(
         facts: what else the cluster and its administrator decide.
         namespace: of the deployment; directories of weights are kept apart by it.
         name: of the deployment, for messages.
+        check: the engine's own, so that no suggestion ends in what the engine refuses.
     """
 
     def place(wanted: Spec) -> Plan | Refusal:
-        return _place(wanted, inventory, catalog, facts, namespace=namespace, name=name)
+        plan = _place(wanted, inventory, catalog, facts, namespace=namespace, name=name)
+        if isinstance(plan, Refusal) or not (problems := check(wanted, plan)):
+            return plan
+        return Refusal(problems=problems, considered=plan.considered, warnings=plan.warnings, waits_for_cluster=False)
 
     outcome = place(spec)
     return suggestions.tried(outcome, spec, place) if isinstance(outcome, Refusal) else outcome

@@ -38,6 +38,7 @@ _PRECISIONS: Final = ("fp8", "bf16")
 _SOURCE_REASONS: Final = frozenset({"NoSource", "NoVolume", "SourceNotMounted", "PrecisionNotNative"})
 _BLOCKS: Final = frozenset({"spec.model", "spec.precision", "spec.parallelism", "spec.hardware", "spec.weights"})
 """Fields that are more than one wish, or cannot be left out."""
+_ENGINE_LIST: Final = re.compile(r"spec\.engine\.(?:args|env)(?=\[)")
 _HOST_PATH: Final = re.compile(r"spec\.podTemplate\.volumes\[(\d+)\]\.hostPath")
 
 
@@ -46,6 +47,8 @@ def propose(problem: Problem, spec: Spec) -> Iterator[Suggestion]:
     yield from problem.suggestions
     if problem.field not in _BLOCKS and written(spec, problem.field):
         yield from _field(problem.field, spec)
+    if found := _ENGINE_LIST.match(problem.field):
+        yield _without([found[0]])
     wishes = sorted((path for path in _SPLIT if written(spec, path)), key=lambda path: path != problem.field)
     for count in range(1, len(wishes) + 1):
         yield from (_without(paths) for paths in combinations(wishes, count))

@@ -121,18 +121,32 @@ def _filled(proposal: Suggestion, plan: Plan) -> Suggestion:
 
 def _together(problems: Sequence[Problem], spec: Spec, trials: _Trials) -> list[tuple[Suggestion, ...]]:
     """For each problem the change that cures it; told only if all of them together make the spec plannable."""
-    current, chosen = spec, list[Suggestion]()
+    current, left = spec, _keys(problems)
+    chosen: list[Suggestion] = []
     for problem in problems:
+        key = (problem.field, problem.reason)
+        if key not in left and chosen:
+            # What cured an earlier problem cured this one, too.
+            chosen.append(chosen[-1])
+            continue
         for suggestion in propose(problem, current):
             changed = apply(current, suggestion)
             outcome = trials.of(changed)
-            if changed is not None and outcome is not None and _cures(outcome, problem, problems):
-                current = changed
+            if changed is None or outcome is None:
+                continue
+            after = set() if isinstance(outcome, Plan) else _keys(outcome.problems)
+            # The problem is gone, and no other came in its place.
+            if key not in after and after <= left:
+                current, left = changed, after
                 chosen.append(suggestion)
                 break
     if len(chosen) == len(problems) and isinstance(trials.of(current), Plan):
         return [(each,) for each in chosen]
     return [() for _ in problems]
+
+
+def _keys(problems: Sequence[Problem]) -> set[tuple[str, str]]:
+    return {(each.field, each.reason) for each in problems}
 
 
 def _onward(refusal: Refusal, spec: Spec, trials: _Trials) -> Iterator[Suggestion]:
@@ -164,14 +178,6 @@ def _step(refusal: Refusal, spec: Spec, trials: _Trials) -> tuple[Suggestion, Sp
         if isinstance(outcome, Plan) or problem.field not in {each.field for each in outcome.problems}:
             return suggestion, changed, outcome
     return None
-
-
-def _cures(outcome: Plan | Refusal, problem: Problem, known: Sequence[Problem]) -> bool:
-    """The problem is gone, and no other came in its place."""
-    if isinstance(outcome, Plan):
-        return True
-    left = {(each.field, each.reason) for each in outcome.problems}
-    return (problem.field, problem.reason) not in left and left <= {(each.field, each.reason) for each in known}
 
 
 def _told(message: str, works: Sequence[Suggestion], spec: Spec, trials: _Trials) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from deepseek_operator.api.names import CATALOG_LABEL
 from deepseek_operator.catalog.extend import Document, Extended, extend
 from deepseek_operator.catalog.load import load
 from deepseek_operator.plan.inventory import read_node, take_inventory
@@ -72,6 +76,24 @@ def test_a_product_that_was_unknown_is_planned_on() -> None:
         assert isinstance(plan, Plan) is planned
         if isinstance(plan, Plan):
             assert plan.hardware.product == "NVIDIA-H100-NVL"
+
+
+def test_an_added_product_comes_before_a_pattern_that_matches_it_too() -> None:
+    house = "AMD_Instinct_MI300X_HOUSE"
+    entry = {
+        **H100_NVL,
+        "vendor": "amd",
+        "product": house,
+        "aliases": [],
+        "architecture": "gfx942",
+        "compute_major": None,
+        "memory_gib": 192.0,
+        "labels": [{"amd.com/gpu.product-name": house}],
+    }
+    node = nodes.amd("a", device_id="ffff", product=house, vram="192G")
+    for catalog, product in ((load(), "MI300X"), (extended(accelerators=[entry]).catalog, house)):
+        (found,) = take_inventory([read_node(node)], catalog).classes
+        assert found.product == product
 
 
 def test_an_image_from_a_mirror_takes_the_place_of_the_same_release_for_its_architectures() -> None:
@@ -143,3 +165,32 @@ def test_a_bad_entry_does_not_take_the_good_ones_with_it() -> None:
 def test_a_release_may_be_for_a_product_of_a_later_document() -> None:
     late = yaml.safe_dump({"accelerators": [{**H100_NVL, "architecture": "sm90"}]})
     assert extended(yaml.safe_dump({"engines": [MIRROR]}), late).problems == ()
+
+
+def test_the_example_of_the_guide_is_taken_whole() -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "catalogue.md").read_text("utf-8")
+    example = yaml.safe_load(guide.partition("```yaml\n")[2].partition("```")[0])
+    assert example["metadata"]["labels"] == {CATALOG_LABEL: "true"}
+    found = extended(*example["data"].values())
+    assert found.problems == ()
+    assert found.added == 2
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+anything = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3),
+    max_leaves=8,
+)
+GOOD = {"accelerators": H100_NVL, "models": own_model(), "engines": MIRROR}
+
+
+@settings(max_examples=150, deadline=None)
+@given(kind=st.sampled_from(sorted(GOOD)), data=st.data())
+def test_no_entry_whatsoever_ends_the_operator(kind: str, data: st.DataObject) -> None:
+    key = data.draw(st.sampled_from(sorted(GOOD[kind])))
+    entry = data.draw(st.just({**GOOD[kind], key: data.draw(anything)}) | anything)
+    found = extended(yaml.safe_dump({kind: [entry]}), yaml.safe_dump({data.draw(st.text(max_size=8)): entry}))
+    for release in found.catalog.releases:
+        assert release.architectures
+    assert found.added <= 1

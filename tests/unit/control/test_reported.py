@@ -36,7 +36,8 @@ async def server(page: str = PAGE, *, status: int = 200, silent: bool = False) -
         asked.append(f"{request.path} {request.headers.get('Authorization', 'no key')}")
         if silent:
             await ended.wait()
-        return web.Response(text=page, status=status)
+        moved = {"Location": "/elsewhere"} if status == 302 and request.path == "/metrics" else None
+        return web.Response(text=page, status=status if moved or status != 302 else 200, headers=moved)
 
     app = web.Application()
     app.router.add_get("/{path:.*}", answer)

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepseek_operator.api.problems import Problem, Suggestion
+from deepseek_operator.api.validation import problems as rule_problems
 from deepseek_operator.catalog.load import load
+from deepseek_operator.lifecycle.planning import plan_spec
 from deepseek_operator.plan.changes import apply
 from deepseek_operator.plan.inventory import read_node, take_inventory
 from deepseek_operator.plan.placement import make_plan
@@ -80,13 +82,14 @@ def taken(spec: Spec, suggestion: Suggestion) -> Spec:
     return changed
 
 
+def works(spec: Spec, cluster: list[Manifest], facts: Facts) -> bool:
+    """The API server takes it, and it is planned."""
+    return not rule_problems(name="x", spec=spec) and isinstance(replan(spec, cluster, facts), Plan)
+
+
 def check(refusal: Refusal, spec: Spec, cluster: list[Manifest], facts: Facts = FACTS) -> None:
     """Each suggestion makes a plan by itself, or, with several problems, all first ones together do."""
-    alone = [
-        isinstance(replan(taken(spec, each), cluster, facts), Plan)
-        for problem in refusal.problems
-        for each in problem.suggestions
-    ]
+    alone = [works(taken(spec, each), cluster, facts) for problem in refusal.problems for each in problem.suggestions]
     if all(alone):
         return
     assert not any(alone)
@@ -97,7 +100,7 @@ def check(refusal: Refusal, spec: Spec, cluster: list[Manifest], facts: Facts = 
         assert isinstance(left, Refusal)
         assert (problem.field, problem.reason) not in {(each.field, each.reason) for each in left.problems}
         together = taken(together, suggestion)
-    assert isinstance(replan(together, cluster, facts), Plan)
+    assert works(together, cluster, facts)
 
 
 @settings(max_examples=400, deadline=None)
@@ -177,6 +180,24 @@ def test_a_tight_plan_is_refused_with_the_figures_and_accepted_when_asked_for() 
     assert any(each.startswith("tight, and accepted because spec.hardware.allowTight") for each in plan.warnings)
 
 
+def test_a_suggestion_keeps_the_rules_between_fields() -> None:
+    # A token is only for the hub, so weights in a claim are no way out while it is set.
+    fields: dict[str, Any] = {"weights": {"tokenSecret": {"name": "hub"}}}
+    nowhere = Facts(default_storage_class=False)
+    refusal = refusal_of([nodes.h200("a")], facts=nowhere, **fields)
+    assert refusal.problems[0].reason == "NoVolume"
+    assert refusal.problems[0].suggestions == ()
+    assert refusal_of([nodes.h200("a")], facts=nowhere).problems[0].suggestions
+
+
+def test_a_comfortable_class_comes_before_a_tight_one_with_fewer_nodes() -> None:
+    cluster = [nodes.mi300x("a"), nodes.h200("b"), nodes.h200("c")]
+    plan = outcome_of(cluster, precision="bf16", weights=BF16_SOURCE, hardware={"allowTight": True})
+    assert isinstance(plan, Plan)
+    assert plan.hardware.product == "NVIDIA-H200"
+    assert plan.considered[1].reason.endswith("; the choice is not tight")
+
+
 def test_tight_is_only_taken_for_want_of_something_better() -> None:
     cluster = [nodes.mi300x("a"), nodes.mi300x("b")]
     plan = outcome_of(cluster, precision="bf16", weights=BF16_SOURCE, hardware={"allowTight": True})
@@ -241,3 +262,32 @@ def test_each_partial_choice_is_completed(wish: dict[str, int], placed: int, spl
     found = plan.parallelism
     assert plan.nodes_per_group == placed
     assert (found.tensor, found.pipeline, found.attention_data, found.expert) == split
+
+
+@pytest.mark.parametrize(
+    ("engine", "says"),
+    [
+        ({"args": ["--enable-metricz"]}, "leave spec.engine.args[0] out"),
+        ({"args": ["--log-level=debug", "--port", "1"]}, "leave spec.engine.args out"),
+        ({"env": [{"name": "MASTER_ADDR", "value": "x"}]}, "leave spec.engine.env[0] out"),
+        ({"args": ["--port=1", "--host=x"]}, "leave spec.engine.args out"),
+    ],
+)
+def test_what_the_engine_refuses_is_suggested_away(engine: dict[str, Any], says: str) -> None:
+    spec, inventory = spec_of({"engine": engine}), take_inventory([read_node(nodes.h200("a"))], load())
+    refusal = plan_spec(spec, inventory, load(), FACTS, namespace="default", name="x")
+    assert isinstance(refusal, Refusal)
+    assert says in [str(each) for each in refusal.problems[0].suggestions]
+    for suggestion in refusal.problems[0].suggestions:
+        changed = taken(spec, suggestion)
+        assert isinstance(plan_spec(changed, inventory, load(), FACTS, namespace="default", name="x"), Plan)
+
+
+def test_a_suggestion_for_the_split_does_not_end_in_what_the_engine_refuses() -> None:
+    fields = {"engine": {"args": ["--port=1"]}, "parallelism": {"tensor": 24}}
+    spec, inventory = spec_of(fields), take_inventory([read_node(nodes.h200("a"))], load())
+    refusal = plan_spec(spec, inventory, load(), FACTS, namespace="default", name="x")
+    assert isinstance(refusal, Refusal)
+    (whole,) = refusal.problems[0].suggestions
+    assert {path for path, _ in whole.changes} == {"spec.parallelism.tensor", "spec.engine.args[0]"}
+    assert isinstance(plan_spec(taken(spec, whole), inventory, load(), FACTS, namespace="default", name="x"), Plan)
