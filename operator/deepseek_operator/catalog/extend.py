@@ -8,6 +8,7 @@ one is reported and left out. An entry of a known name takes that one's place, s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -89,10 +90,20 @@ def _entries(document: Document) -> Iterator[tuple[str, _Entry] | Problem]:
             yield _wrong(place, "must be a list")
         else:
             for index, item in enumerate(items):
-                if isinstance(item, dict):
+                if not _finite(item):
+                    yield _wrong(f"{place}[{index}]", "holds a number that is none (.nan or .inf)")
+                elif isinstance(item, dict):
                     yield str(key), _Entry(place=f"{place}[{index}]", data=item)
                 else:
                     yield _wrong(f"{place}[{index}]", "must be a mapping")
+
+
+def _finite(data: Any) -> bool:
+    if isinstance(data, dict):
+        return all(map(_finite, data.values()))
+    if isinstance(data, list):
+        return all(map(_finite, data))
+    return not isinstance(data, float) or math.isfinite(data)
 
 
 def _with_accelerator(catalog: Catalog, entry: _Entry) -> Catalog:
@@ -104,6 +115,9 @@ def _with_accelerator(catalog: Catalog, entry: _Entry) -> Catalog:
     for name in (made.product, *made.aliases):
         if name.casefold() in taken:
             raise CatalogError(entry.place, "aliases", f"{name} means {taken[name.casefold()]} already; leave it out")
+    for key, listed in (("precisions", made.precisions), ("kv_precisions", made.kv_precisions)):
+        if not listed:
+            raise CatalogError(entry.place, key, "must not be empty")
     known = {each.architecture for each in catalog.accelerators if each.vendor == made.vendor}
     if made.architecture not in known:
         message = f"{made.architecture} is none of {made.vendor}'s that the engines know; use {_either(sorted(known))}"
@@ -128,6 +142,8 @@ def _with_release(catalog: Catalog, entry: _Entry) -> Catalog:
     if made.engine not in engines:
         raise CatalogError(entry.place, "engine", f"{made.engine} is not known; use {_either(engines)}")
     known = {each.architecture for each in catalog.accelerators if each.vendor == made.vendor}
+    if not made.architectures:
+        raise CatalogError(entry.place, "architectures", "must not be empty")
     for architecture in made.architectures:
         if architecture not in known:
             message = f"no accelerator of {made.vendor} has the architecture {architecture}"

@@ -117,7 +117,7 @@ def _on_one(wish: resource.Parallelism, room: Room, dimensions: Dimensions, prec
     tensor = room.used // stages
     if room.asked is None and not wish.expert and not wish.attention_data:
         legal = legal_tensors(dimensions, precision=precision, most=tensor)
-        tensor = legal[-1]
+        tensor = legal[-1] if legal else tensor
     yield Layout(nodes=1, devices=tensor * stages, split=_split(wish, tensor, stages))
 
 

@@ -132,6 +132,9 @@ def test_a_model_of_ones_own_is_found_by_its_repository() -> None:
     ("lists", "place", "says"),
     [
         ({"accelerators": [{**H100_NVL, "memory_gb": 94}]}, "accelerators[0]", "memory_gb: is not a key"),
+        ({"accelerators": [{**H100_NVL, "precisions": []}]}, "accelerators[0]", "precisions: must not be empty"),
+        ({"accelerators": [{**H100_NVL, "memory_gib": float("nan")}]}, "accelerators[0]", "a number that is none"),
+        ({"engines": [{**MIRROR, "architectures": []}]}, "engines[0]", "architectures: must not be empty"),
         ({"accelerators": [{**H100_NVL, "memory_gib": -1}]}, "accelerators[0]", "must be greater than zero"),
         ({"accelerators": [{**H100_NVL, "source": " "}]}, "accelerators[0]", "must name where the figures come from"),
         ({"accelerators": [{**H100_NVL, "vendor": "intel"}]}, "accelerators[0]", "use amd, ascend or nvidia"),
@@ -191,6 +194,23 @@ def test_no_entry_whatsoever_ends_the_operator(kind: str, data: st.DataObject) -
     key = data.draw(st.sampled_from(sorted(GOOD[kind])))
     entry = data.draw(st.just({**GOOD[kind], key: data.draw(anything)}) | anything)
     found = extended(yaml.safe_dump({kind: [entry]}), yaml.safe_dump({data.draw(st.text(max_size=8)): entry}))
-    for release in found.catalog.releases:
-        assert release.architectures
     assert found.added <= 1
+    plan_all(found)
+
+
+def plan_all(found: Extended) -> None:
+    """Whatever was taken can be planned with."""
+    cluster = [
+        nodes.h200("a"),
+        *(nodes.nvidia(name, "NVIDIA-H100-NVL", memory=95830, major=9, rdma=True) for name in "bc"),
+    ]
+    inventory = take_inventory(map(read_node, cluster), found.catalog)
+    for model in found.catalog.models:
+        make_plan(spec_of({"model": model}), inventory, found.catalog, FACTS, namespace="default", name="x")
+
+
+@settings(max_examples=60, deadline=None)
+@given(key=st.sampled_from(sorted(GOOD["models"]["dimensions"])), size=st.integers(1, 10**7))
+def test_a_model_of_any_size_is_planned_or_refused(key: str, size: int) -> None:
+    dimensions = {**GOOD["models"]["dimensions"], key: size}
+    plan_all(extended(models=[own_model(dimensions=dimensions)]))
