@@ -17,7 +17,7 @@ from deepseek_operator.catalog.types import Catalog, Model
 from deepseek_operator.plan import refusals, suggestions, weights
 from deepseek_operator.plan.assessment import Assessment, Option, Question, assess, options
 from deepseek_operator.plan.choices import find_model, find_products
-from deepseek_operator.plan.offers import Offers, offers
+from deepseek_operator.plan.offers import Offers, expected_class, offers
 from deepseek_operator.plan.requests import requests, startup_seconds
 from deepseek_operator.plan.types import Candidate, Facts, Inventory, Plan, Refusal
 from deepseek_operator.plan.verdicts import accepted, warnings_of
@@ -60,7 +60,12 @@ def make_plan(
         return Refusal(problems=problems, considered=plan.considered, warnings=plan.warnings, waits_for_cluster=False)
 
     outcome = place(spec)
-    return suggestions.tried(outcome, spec, place) if isinstance(outcome, Refusal) else outcome
+    if isinstance(outcome, Plan):
+        return outcome
+    refusal = suggestions.tried(outcome, spec, place)
+    if inventory.classes or not refusal.waits_for_cluster:
+        return refusal
+    return refusals.with_examples(refusal, _examples(spec, catalog, facts, namespace=namespace))
 
 
 def placements(
@@ -75,6 +80,16 @@ def placements(
         return ()
     question, offered = ground
     return tuple(sorted((each for one in offered.classes for each in options(question, one)), key=_rank))
+
+
+def _examples(spec: Spec, catalog: Catalog, facts: Facts, *, namespace: str) -> tuple[Option, ...]:
+    """For a cluster without usable nodes: what the products that the spec allows would take, the cheapest first."""
+    ground = _ask(spec, Inventory(classes=(), skipped=()), catalog, facts, namespace=namespace)
+    products = find_products(spec.hardware, catalog)
+    if isinstance(ground, Refusal) or isinstance(products, Problem):
+        return ()
+    expected = (assess(ground[0], expected_class(spec.hardware, each, catalog)).option for each in products)
+    return tuple(sorted((each for each in expected if each is not None), key=_rank))
 
 
 def _place(

@@ -9,7 +9,7 @@ from typing import Final
 from deepseek_operator.api.problems import Problem, Suggestion
 from deepseek_operator.api.resource import Spec
 from deepseek_operator.catalog.types import Catalog, Model
-from deepseek_operator.plan.assessment import Assessment, Question
+from deepseek_operator.plan.assessment import Assessment, Option, Question
 from deepseek_operator.plan.blame import NODES_MISSING
 from deepseek_operator.plan.offers import Offers
 from deepseek_operator.plan.rules import violations
@@ -97,6 +97,24 @@ def nothing_there(spec: Spec, inventory: Inventory, offered: Offers, catalog: Ca
         considered=offered.refused,
         warnings=tuple(each.message for each in inventory.skipped),
         waits_for_cluster=True,
+    )
+
+
+def with_examples(refusal: Refusal, examples: Sequence[Option]) -> Refusal:
+    """The refusal of an empty cluster with nodes that would do: the cheapest of each vendor."""
+    cheapest: dict[str, Option] = {}
+    for option in examples:
+        cheapest.setdefault(option.hardware.vendor, option)
+    if not cheapest:
+        return refusal
+    words = [
+        f"{each.layout.nodes} node{'s' if each.layout.nodes > 1 else ''} of {each.layout.devices} "
+        f"{each.hardware.product}"
+        for each in cheapest.values()
+    ]
+    first, *others = refusal.problems
+    return replace(
+        refusal, problems=(replace(first, message=f"{first.message}. Would do: {', or '.join(words)}"), *others)
     )
 
 

@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 
 from deepseek_operator.api.config import OperatorConfig
+from deepseek_operator.api.status import Status
 from deepseek_operator.catalog.load import load
+from deepseek_operator.lifecycle.decide import decide
 from deepseek_operator.lifecycle.entries import GroupEntry, Report, read_entry, write_entries
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.planning import revision_of
+from deepseek_operator.lifecycle.records import DeploymentRecord, Snapshot
 from deepseek_operator.lifecycle.reported import memory_as_planned, with_reports
 from deepseek_operator.plan.types import Plan
 from deepseek_operator.render.owner import Owner
+from tests.unit.lifecycle.observed import NOW, later, pod, stateful_set
 from tests.unit.plan import nodes
 from tests.unit.plan.cases import plan_of, spec_of
 
@@ -128,3 +132,36 @@ def test_a_report_survives_status(report: Report | None) -> None:
     outcome = outcome_with()
     (written,) = write_entries([entry(outcome, report)])
     assert read_entry(written).reported == report
+
+
+def snapshot(outcome: Outcome, status: dict[str, Any], reports: dict[int, Report]) -> Snapshot:
+    """A group of two ranks that serves."""
+    assert outcome.content is not None
+    owner = stateful_set(revision=outcome.content.hash, template_hash=outcome.content.template_hash)
+    record = DeploymentRecord(
+        name="x", namespace="default", uid="u", generation=1, resource_version=1, deleting=False, spec={}, status=status
+    )
+    pods = (pod(0), pod(1))
+    return Snapshot(deployment=record, stateful_sets={0: owner}, pods={0: pods}, reports=reports)
+
+
+def test_the_answer_costs_one_write_of_status_and_none_after() -> None:
+    outcome = outcome_with()
+    before = decide(snapshot(outcome, {}, {}), outcome, now=NOW).status
+    assert decide(snapshot(outcome, dict(before), {}), outcome, now=later(60)).status == before
+    bad = {0: Report(incarnation=1, kv_tokens=1000)}
+    told = decide(snapshot(outcome, dict(before), bad), outcome, now=later(60))
+    assert told.status != before
+    assert told.status["groups"][0]["memory"] == {"incarnation": 1, "kvTokens": 1000}
+    assert [event.reason for event in told.events] == ["MemoryOffPlan"]
+    for reports in (bad, {}):
+        again = decide(snapshot(outcome, dict(told.status), reports), outcome, now=later(120))
+        assert again.status == told.status
+        assert again.events == ()
+
+
+def test_status_with_a_report_is_what_the_crd_allows() -> None:
+    outcome = outcome_with()
+    for report in (Report(incarnation=1, kv_tokens=5, weights_gib=1.5), Report(incarnation=1, unknown="no route")):
+        status = decide(snapshot(outcome, {}, {0: report}), outcome, now=NOW).status
+        assert Status.model_validate(status).groups

@@ -17,7 +17,8 @@ from deepseek_operator.lifecycle.planning import plan_spec
 from deepseek_operator.plan.changes import apply
 from deepseek_operator.plan.inventory import read_node, take_inventory
 from deepseek_operator.plan.placement import make_plan
-from deepseek_operator.plan.types import Facts, Plan, Refusal
+from deepseek_operator.plan.types import Facts, Inventory, Plan, Refusal
+from deepseek_operator.plan.whatif import Assumption, assume
 from tests.unit.plan import nodes
 from tests.unit.plan.cases import BF16_SOURCE, FACTS, outcome_of, refusal_of, spec_of
 from tests.unit.plan.test_properties import clusters
@@ -291,3 +292,18 @@ def test_a_suggestion_for_the_split_does_not_end_in_what_the_engine_refuses() ->
     (whole,) = refusal.problems[0].suggestions
     assert {path for path, _ in whole.changes} == {"spec.parallelism.tensor", "spec.engine.args[0]"}
     assert isinstance(plan_spec(taken(spec, whole), inventory, load(), FACTS, namespace="default", name="x"), Plan)
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"precision": "fp8"}, {"precision": "bf16", "weights": BF16_SOURCE}, {"hardware": {"vendor": "amd"}}]
+)
+def test_an_empty_cluster_is_told_which_nodes_would_do_and_they_do(fields: dict[str, Any]) -> None:
+    message = refusal_of([], **fields).problems[0].message
+    found = re.findall(r"(\d+) nodes? of (\d+) ([^\s,]+)", message.partition("Would do: ")[2])
+    assert found
+    for count, devices, product in found:
+        assumption = Assumption(nodes=int(count), devices=int(devices), product=product)
+        assumed = assume(assumption, spec_of(fields), Inventory(classes=(), skipped=()), load())
+        plan = make_plan(assumed.spec, assumed.inventory, load(), FACTS, namespace="default", name="x")
+        assert isinstance(plan, Plan)
+        assert plan.nodes_per_group == int(count)
