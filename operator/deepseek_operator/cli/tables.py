@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from deepseek_operator.api.problems import InvalidInputError, Problem
 from deepseek_operator.plan.comparison import row_of_plan
@@ -14,6 +16,8 @@ from deepseek_operator.plan.whatif import Assumption
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.console import RenderableType
 
     from deepseek_operator.plan.comparison import Row
     from deepseek_operator.plan.types import HardwareClass, Refusal
@@ -47,15 +51,16 @@ def parse_assumption(text: str) -> Assumption:
 
 def draw_placements(rows: Sequence[Row]) -> Table:
     """All placements side by side, the best first."""
-    table = _table("placements that work, the best first", "hardware of a group", "split")
+    table = _table("placements that work, the best first", "hardware of a group", "tensor x pipeline")
     for index, row in enumerate(rows):
         table.add_row(_group(row), _split(row), *_figures(row), style="" if index else "bold green")
     return table
 
 
-def draw_assumptions(outcomes: Sequence[tuple[HardwareClass, Plan | Refusal]], *, wanted: int | None) -> Table:
-    """One line for each assumption: what a group would take, or why there is no plan."""
-    table = _table("what if the cluster had", "nodes", "a group", "split, or why there is none")
+def draw_assumptions(outcomes: Sequence[tuple[HardwareClass, Plan | Refusal]], *, wanted: int | None) -> RenderableType:
+    """One line for each assumption: what a group would take; below it why others have no plan."""
+    table = _table("what if the cluster had", "nodes", "a group", "tensor x pipeline")
+    reasons: list[Text] = []
     for hardware, outcome in outcomes:
         nodes = f"{len(hardware.nodes)} x {hardware.accelerators_per_node} {hardware.product}"
         if isinstance(outcome, Plan):
@@ -63,9 +68,9 @@ def draw_assumptions(outcomes: Sequence[tuple[HardwareClass, Plan | Refusal]], *
             group = f"{row.nodes} of {row.devices}{_marks(row)}"
             table.add_row(nodes, group, _split(row), *_figures(row))
         else:
-            reason = outcome.problems[0].message.partition(";")[0]
-            table.add_row(nodes, "no plan", reason, *("-" for _ in _FIGURES), style="dim")
-    return table
+            table.add_row(nodes, "no plan", "-", *("-" for _ in _FIGURES), style="dim")
+            reasons.append(Text(f"no plan on {nodes}: {outcome.problems[0].message.partition(';')[0]}"))
+    return Group(table, *reasons)
 
 
 def _table(title: str, *first: str) -> Table:
@@ -88,10 +93,10 @@ def _marks(row: Row) -> str:
 
 def _split(row: Row) -> str:
     split = row.split
-    parts = [f"tensor {split.tensor}", f"pipeline {split.pipeline}"]
+    parts = [f"{row.precision} {split.tensor} x {split.pipeline}"]
     parts += [f"attention data {split.attention_data}"] if split.attention_data > 1 else []
     parts += [f"expert {split.expert}"] if split.expert > 1 else []
-    return f"{row.precision}, {', '.join(parts)}"
+    return ", ".join(parts)
 
 
 def _figures(row: Row) -> tuple[str, ...]:
