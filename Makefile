@@ -45,6 +45,10 @@ lint: $(STAMP)  ## ruff, mypy (strict), the layers
 	@$(VENV)/bin/mypy --no-error-summary
 	@$(VENV)/bin/lint-imports --no-logo
 
+.PHONY: bench-plan
+bench-plan: $(STAMP)  ## how long planning takes: 1,000 nodes, 1,000 deployments; exit 1 when over the limit
+	@$(PY) -m e2e.bench.plan
+
 .PHONY: generate
 generate: $(STAMP)  ## write everything that is generated; a test fails when it is stale
 	@$(PY) -m e2e.generate.sglang_flags

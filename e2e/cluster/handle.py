@@ -172,17 +172,18 @@ def up(state: Path, *, external: Path | None = None, report: Callable[[str], Non
         return Cluster(state=layout.state, kubeconfig=layout.kubeconfig, port=port)
 
 
-def _established(crd: str) -> bool:
-    conditions = json.loads(crd or "{}").get("status", {}).get("conditions") or ()
-    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
-
-
 def _reachable(kubeconfig: Path) -> bool:
     try:
         _kubectl(kubeconfig, "get", "--raw=/readyz", "--request-timeout=10s")
     except ClusterError:
         return False
     return True
+
+
+def _established(definition: str) -> bool:
+    """Whether a CustomResourceDefinition is served; its conditions may be null still, and a JSONPath fails on that."""
+    conditions = json.loads(definition or "{}").get("status", {}).get("conditions") or ()
+    return any((each["type"], each["status"]) == ("Established", "True") for each in conditions)
 
 
 def _kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:

@@ -6,6 +6,7 @@ never signalled; signals go through a pidfd, which leaves no gap between the che
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import signal
@@ -22,6 +23,14 @@ STOP_SECONDS = 20.0
 
 # Children of this very process: they stay zombies until somebody asks for their exit status.
 _children: dict[int, subprocess.Popen[bytes]] = {}
+
+
+@atexit.register
+def _leave_running() -> None:
+    """A cluster outlives the tool that started it: what still runs is no forgotten child."""
+    for child in _children.values():
+        if child.poll() is None:
+            child.returncode = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

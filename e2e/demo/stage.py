@@ -112,7 +112,7 @@ def change_nodes(stage: Stage, file: str) -> Stage:
 def plan(stage: Stage, manifest: str) -> bool:
     """Show the plan; returns whether nothing fits."""
     arguments = ["plan", "-f", shown(MANIFESTS / manifest), "--config", str(operator.config_file())]
-    screen.command(["deepseek-operator", *arguments[:3]])
+    screen.command(["deepseek-operator", *arguments[:-1], shown(operator.config_file())])
     # Not captured: in a terminal the program draws in colour and to the terminal's width.
     ended = subprocess.run([operator.PROGRAM, *arguments], cwd=ROOT, env=_environment(stage), check=False, timeout=60)
     if ended.returncode not in (0, 3):

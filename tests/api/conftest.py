@@ -187,7 +187,13 @@ class World:
             seconds=seconds,
             what=f"{name} Ready",
         )
+        # Each group that serves is asked for its memory once, and the answer is one more write of status.
+        eventually(lambda: self._reported(name), what=f"the memory of {name} is asked for")
         return self.deployment(name)
+
+    def _reported(self, name: str) -> bool:
+        groups = self.deployment(name)["status"].get("groups", [])
+        return all("memory" in group for group in groups if group["ready"])
 
     def pods(self, name: str = "x") -> list[dict[str, Any]]:
         return self.items("pods", f"{GROUP}/deployment={name}")

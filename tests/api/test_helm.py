@@ -100,7 +100,7 @@ def test_a_value_that_the_chart_does_not_know_is_refused(option: str, key: str) 
 
 
 def test_named_namespaces_take_away_rights_in_all_others() -> None:
-    objects = rendered("--set", "watchNamespaces={blue,green}")
+    objects = rendered("--set", "watchNamespaces={blue,green},config.weights.nodePath=/weights")
     roles = {role["metadata"]["namespace"]: role for role in of_kind(objects, "Role")}
     assert set(roles) == {"blue", "green", NAMESPACE}
     everywhere = next(role for role in of_kind(objects, "ClusterRole") if role["metadata"]["name"] == RELEASE)

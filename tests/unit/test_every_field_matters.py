@@ -21,25 +21,24 @@ from deepseek_operator.api.problems import InvalidInputError
 from deepseek_operator.api.resource import Spec
 from deepseek_operator.api.validation import problems as rule_problems
 from deepseek_operator.catalog.load import load
-from deepseek_operator.engines.select import check_args, directories, launch
 from deepseek_operator.lifecycle.entries import Incident
 from deepseek_operator.lifecycle.groups import fail, given_up
 from deepseek_operator.lifecycle.nodes import next_loss
+from deepseek_operator.lifecycle.planning import launch_plan, plan_spec
 from deepseek_operator.lifecycle.policy import read_policy
 from deepseek_operator.lifecycle.records import ContainerRecord, NodeRecord
 from deepseek_operator.lifecycle.resolve import read_spec
 from deepseek_operator.lifecycle.rollout import plan_groups
 from deepseek_operator.lifecycle.watchdogs import watchdogs
 from deepseek_operator.plan.inventory import read_node, take_inventory
-from deepseek_operator.plan.placement import make_plan
 from deepseek_operator.plan.types import Facts, Refusal
 from deepseek_operator.render.apply_order import all_objects
 from deepseek_operator.render.owner import Owner
-from deepseek_operator.render.pod import collisions
 from deepseek_operator.render.revision import revision_hash
 from tests.unit.lifecycle.observed import NOW, OTHER, entry, limits, pod, serving_entry
 
-NODES = Path(__file__).resolve().parents[2] / "e2e" / "cluster" / "nodes" / "nvidia-h100.yaml"
+NODES = Path(__file__).resolve().parents[2] / "e2e" / "cluster" / "nodes"
+H100 = "nvidia-h100.yaml"
 OWNER = Owner(name="x", namespace="default", uid="00000000-0000-0000-0000-000000000000")
 BASE: dict[str, Any] = {
     "model": "deepseek-ai/DeepSeek-V3-0324",
@@ -82,6 +81,14 @@ BASES: dict[str, dict[str, Any]] = {
     },
 }
 """Leaves that matter only beside others."""
+TIGHT = {
+    "model": "deepseek-ai/DeepSeek-V3-0324",
+    "precision": "bf16",
+    "weights": {"source": "hf://example/DeepSeek-V3-0324-BF16"},
+    "parallelism": {"nodes": 1},
+}
+REFUSED_WITHOUT: dict[str, tuple[str, dict[str, Any]]] = {"spec.hardware.allowTight": ("amd-mi300x.yaml", TIGHT)}
+"""Leaves that only turn a refusal into a plan, with the nodes and the spec that are refused without them."""
 
 
 def leaves(schema: Mapping[str, Any], path: str = "spec") -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -139,7 +146,7 @@ def current(target: Any, steps: list[str]) -> Any:
 
 
 @cache
-def outcome(text: str) -> str:
+def outcome(text: str, nodes: str = H100) -> str:
     """Everything a user could notice: refusals with their fields, or all objects."""
     body = json.loads(text)
     catalog, config = load(), OperatorConfig()
@@ -150,17 +157,15 @@ def outcome(text: str) -> str:
     if broken := rule_problems(name="x", spec=spec):
         return f"refused {broken}"
     inventory = take_inventory(
-        [read_node(node) for node in yaml.safe_load(NODES.read_text())["items"]],
+        [read_node(node) for node in yaml.safe_load((NODES / nodes).read_text())["items"]],
         catalog,
         tolerations=spec.scheduling.tolerations,
     )
     facts = Facts(default_storage_class=True, node_path="/var/lib/weights")
-    plan = make_plan(spec, inventory, catalog, facts, namespace="default", name="x")
+    plan = plan_spec(spec, inventory, catalog, facts, namespace="default", name="x")
     if isinstance(plan, Refusal):
         return f"refused {plan.problems}"
-    if wrong := (*check_args(spec, plan), *collisions(spec, plan, directories=directories(plan, catalog))):
-        return f"refused {wrong}"
-    started = launch(plan, spec, catalog, name="x", namespace="default", cluster_domain="cluster.local")
+    started = launch_plan(plan, spec, catalog, namespace="default", name="x", cluster_domain="cluster.local")
     objects = all_objects(OWNER, spec, plan, started, config=config)
     return json.dumps([[without_revision(o) for o in objects], reactions(spec)], sort_keys=True)
 
@@ -212,6 +217,12 @@ def test_a_changed_leaf_changes_the_objects_or_is_refused(path: str) -> None:
         assert outcome(json.dumps(put(BASE, parts(path), schema["enum"][0], "spec"))) == outcome(json.dumps(BASE))
         return
     steps = parts(path)
+    if path in REFUSED_WITHOUT:
+        nodes, refused = REFUSED_WITHOUT[path]
+        assert outcome(json.dumps(refused), nodes).startswith("refused")
+        (value,) = values(path, schema, False)  # noqa: FBT003 - the field's default
+        assert not outcome(json.dumps(put(refused, steps, value, "spec")), nodes).startswith("refused")
+        return
     holder = path.rpartition(".")[0]
     base = BASES.get(path, BASE)
     with_companion = put(base, parts(holder), COMPANIONS[holder], "spec") if holder in COMPANIONS else base

@@ -45,9 +45,12 @@
 - apiGroups: [""]
   resources: [nodes]
   verbs: [get, list, watch]
+{{- if dig "weights" "nodePath" "" .Values.config }}
+# Who may make PersistentVolumes may reach any directory of a node: only where weights are kept on nodes.
 - apiGroups: [""]
   resources: [persistentvolumes]
   verbs: [get, create, patch]
+{{- end }}
 - apiGroups: [storage.k8s.io]
   resources: [storageclasses]
   verbs: [list]

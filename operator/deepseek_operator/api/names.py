@@ -32,6 +32,9 @@ REVISION_LABEL: Final = f"{GROUP}/revision"
 REVISION_OF_LABEL: Final = f"{GROUP}/revision-of"
 """UID of the owner; only on our ControllerRevisions, apart from any pod selector."""
 
+CATALOG_LABEL: Final = f"{GROUP}/catalog"
+"""Value ``true`` on a ConfigMap in the operator's own namespace: its keys extend the catalogue."""
+
 DESIRED_HASH_ANNOTATION: Final = f"{GROUP}/desired-hash"
 TEMPLATE_HASH_ANNOTATION: Final = f"{GROUP}/template-hash"
 """On a group's StatefulSet: the hash of the stored pod template that it runs."""

@@ -4,6 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+Value = str | int | bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suggestion:
+    """Changes to a spec under which it was planned, not only believed to be."""
+
+    changes: tuple[tuple[str, Value], ...]
+    """Paths as a user types them (``spec.parallelism.tensor``) with the value to set; None: leave the field out."""
+
+    def __str__(self) -> str:
+        words = [
+            f"leave {path} out" if value is None else f"set {path} to {_yaml(value)}" for path, value in self.changes
+        ]
+        return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
@@ -16,6 +32,8 @@ class Problem:
     field: str
     reason: str
     message: str
+    suggestions: tuple[Suggestion, ...] = ()
+    """What would work, for programs; the message says the same in words."""
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message} ({self.reason})"
@@ -30,3 +48,8 @@ class InvalidInputError(Exception):
     def __init__(self, *problems: Problem) -> None:
         self.problems = problems
         super().__init__("; ".join(map(str, problems)))
+
+
+def _yaml(value: Value) -> str:
+    """A value as it would be written into the file."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

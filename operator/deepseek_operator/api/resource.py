@@ -95,6 +95,9 @@ class Hardware(Model):
     """Labels that the nodes must carry; also rendered into the pods."""
     accelerators_per_node: Annotated[int, Field(ge=1, le=64)] | None = None
     """Accelerators to use on each node. Default: all of them when a group spans nodes."""
+    allow_tight: bool = False
+    """Accepts memory that is too tight by the usual measure, with a warning: weights that nearly fill a device, or a
+    KV cache of fewer than 32768 tokens. Without it such a plan is refused with the figures."""
 
 
 class Parallelism(Model):

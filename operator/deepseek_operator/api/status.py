@@ -46,6 +46,7 @@ CONDITION_TYPES: Final = (
     "Reconciling",
     "Stalled",
     "NetworkIsolated",
+    "MemoryAsPlanned",
 )
 """Every condition the operator sets; the CRD's default for status has them all as Unknown."""
 
@@ -172,6 +173,19 @@ class Incident(Model):
     """What would help."""
 
 
+class ReportedMemory(Model):
+    """What the engine of an incarnation said about its memory."""
+
+    incarnation: int
+    """Start of the group that was asked."""
+    kv_tokens: int | None = None
+    """Tokens that the KV cache holds."""
+    weights_gib: Annotated[str | None, StringConstraints(max_length=32), Field(alias="weightsGiB")] = None
+    """Weights of a device in GiB (2^30), a decimal number."""
+    unknown: Text | None = None
+    """Why the engine could not be asked."""
+
+
 class Group(Model):
     """One group of ranks."""
 
@@ -207,6 +221,8 @@ class Group(Model):
     """Nodes where this group failed repeatedly; its pods stay away from them."""
     incidents: Annotated[list[Incident], Field(max_length=3)] | None = None
     """The last incidents."""
+    memory: ReportedMemory | None = None
+    """What the engine reported after the start, for condition MemoryAsPlanned."""
 
 
 class ForeignObject(Model):

@@ -89,7 +89,8 @@ def read(folder: Traversable) -> Catalog:
     )
     _check_releases(name, releases, accelerators)
     layouts = _layouts(name, engine)
-    _check_checkpoints(models, layouts)
+    for model in models:
+        check_checkpoints(model, layouts, f"models/{model.name}.yaml")
     vllm = _mapping(_parse(folder / "engines" / "vllm.yaml", "engines/vllm.yaml"), "engines/vllm.yaml")
     _only("engines/vllm.yaml", vllm, {"memory_rules"})
     name = "fabrics/rdma.yaml"
@@ -134,7 +135,11 @@ def _vendor_file(name: str, data: Any) -> tuple[Vendor, dict[str, Architecture],
 
 def _with_precisions(data: Any) -> Any:
     """Checkpoints are a list in the file and a mapping by precision in the record."""
-    if isinstance(data, dict) and isinstance(data.get("checkpoints"), list):
+    if (
+        isinstance(data, dict)
+        and isinstance(data.get("checkpoints"), list)
+        and all(isinstance(each, dict) for each in data["checkpoints"])
+    ):
         listed = {str(each.get("precision")): each for each in data["checkpoints"]}
         return {**data, "checkpoints": listed}
     return data
@@ -163,22 +168,21 @@ def _layouts(name: str, engine: Mapping[str, Any]) -> Mapping[str, WeightLayout]
     return made
 
 
-def _check_checkpoints(models: Iterable[Model], layouts: Mapping[str, WeightLayout]) -> None:
-    for model in models:
-        where = f"models/{model.name}.yaml"
-        for checkpoint in (*model.checkpoints.values(), *model.variants):
-            layout = layouts.get(checkpoint.layout)
-            if layout is None:
-                raise CatalogError(where, "layout", f"{checkpoint.layout} is not one of {', '.join(layouts)}")
-            if layout.precision != checkpoint.precision:
-                raise CatalogError(where, "precision", f"{checkpoint.layout} is {layout.precision}")
-        publisher = model.repository.partition("/")[0]
-        for checkpoint in model.checkpoints.values():
-            if checkpoint.publisher != publisher:
-                raise CatalogError(where, "checkpoints", f"{checkpoint.repository} is a variant: not of {publisher}")
-        for checkpoint in model.variants:
-            if checkpoint.publisher == publisher:
-                raise CatalogError(where, "variants", f"{checkpoint.repository} is {publisher}'s own")
+def check_checkpoints(model: Model, layouts: Mapping[str, WeightLayout], name: str) -> None:
+    """Published weights must be of a known layout, and of whom the list says. Raises CatalogError."""
+    for checkpoint in (*model.checkpoints.values(), *model.variants):
+        layout = layouts.get(checkpoint.layout)
+        if layout is None:
+            raise CatalogError(name, "layout", f"{checkpoint.layout} is not one of {', '.join(layouts)}")
+        if layout.precision != checkpoint.precision:
+            raise CatalogError(name, "precision", f"{checkpoint.layout} is {layout.precision}")
+    publisher = model.repository.partition("/")[0]
+    for checkpoint in model.checkpoints.values():
+        if checkpoint.publisher != publisher:
+            raise CatalogError(name, "checkpoints", f"{checkpoint.repository} is a variant: not of {publisher}")
+    for checkpoint in model.variants:
+        if checkpoint.publisher == publisher:
+            raise CatalogError(name, "variants", f"{checkpoint.repository} is {publisher}'s own")
 
 
 def _check_releases(name: str, releases: Iterable[EngineRelease], accelerators: Iterable[Accelerator]) -> None:
@@ -249,3 +253,18 @@ def _flaws(given: Any, known: Any, path: str = "") -> Iterator[tuple[str, str]]:
             yield from _flaws(one, other, f"{path}[{index}]")
     elif isinstance(given, int | float) and not isinstance(given, bool) and given <= 0:
         yield path, "must be greater than zero"
+
+
+def read_accelerator(data: Mapping[str, Any], name: str) -> Accelerator:
+    """One product, ``vendor`` included; ``name`` is where it stands, for messages. Raises CatalogError."""
+    return _record(Accelerator, data, name)
+
+
+def read_model(data: Mapping[str, Any], name: str) -> Model:
+    """One model, as a file of ``models/`` has it. Raises CatalogError."""
+    return _record(Model, _with_precisions(data), name)
+
+
+def read_release(data: Mapping[str, Any], name: str) -> EngineRelease:
+    """One release, ``engine`` included. Raises CatalogError."""
+    return _record(EngineRelease, data, name)

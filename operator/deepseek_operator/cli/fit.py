@@ -9,11 +9,11 @@ import typer
 
 from deepseek_operator.api.problems import InvalidInputError, Problem
 from deepseek_operator.api.resource import Engine, Hardware
-from deepseek_operator.catalog.load import load
-from deepseek_operator.catalog.types import Dimensions
+from deepseek_operator.catalog.types import Catalog, Dimensions
+from deepseek_operator.cli.catalogs import read_catalog
 from deepseek_operator.cli.exits import Exit, failures_as_exit_codes, tell_problems
 from deepseek_operator.cli.files import read_documents
-from deepseek_operator.cli.options import Output
+from deepseek_operator.cli.options import CatalogFiles, Output
 from deepseek_operator.cli.output import console, write_json, write_yaml
 from deepseek_operator.cli.picture import draw_memory
 from deepseek_operator.plan.choices import find_products
@@ -61,6 +61,7 @@ def fit(  # noqa: PLR0913 - each option of the command is an argument
     ] = "sglang",
     engine_version: Annotated[str | None, typer.Option(metavar="V", help="Default: the catalogue's.")] = None,
     output: Annotated[Output, typer.Option("--output", "-o")] = Output.TEXT,
+    catalog: CatalogFiles = None,
 ) -> None:
     """Show the memory of the fullest device of a group, and whether the model fits."""
     demand = Demand(
@@ -73,6 +74,7 @@ def fit(  # noqa: PLR0913 - each option of the command is an argument
         moe_dense_tensor=moe_dense_tensor,
     )
     with failures_as_exit_codes():
+        known = read_catalog(catalog).catalog
         try:
             answer = fit_for(
                 model=_model(model),
@@ -84,13 +86,13 @@ def fit(  # noqa: PLR0913 - each option of the command is an argument
                     memory_of=engine,
                 ),
                 split=Parallelism(
-                    tensor=tensor or _usual_tensor(product),
+                    tensor=tensor or _usual_tensor(product, known),
                     pipeline=pipeline,
                     attention_data=attention_data,
                     expert=expert,
                 ),
                 demand=demand,
-                catalog=load(),
+                catalog=known,
             )
         except InvalidInputError as error:
             _write(
@@ -119,9 +121,9 @@ def _model(name: str) -> str | Dimensions:
     return dimensions_of(documents[0] if documents else {})
 
 
-def _usual_tensor(product: str | None) -> int:
+def _usual_tensor(product: str | None, catalog: Catalog) -> int:
     """The devices of one node of a product."""
-    found = find_products(Hardware(product=product), load()) if product else ()
+    found = find_products(Hardware(product=product), catalog) if product else ()
     return _USUAL_DEVICES if isinstance(found, Problem) or not found else found[0].devices_per_node
 
 

@@ -36,6 +36,15 @@ ConfigFile = Annotated[
     str | None,
     typer.Option("--config", metavar="FILE", help="The operator's configuration, as for `run`."),
 ]
+CatalogFiles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--catalog",
+        metavar="FILE",
+        help="Products, models and engine releases beside the catalogue's own: a catalogue document, or the ConfigMap "
+        "with it. Repeatable.",
+    ),
+]
 DefaultStorageClass = Annotated[
     bool | None,
     typer.Option(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deepseek_operator.api.problems import InvalidInputError
-from deepseek_operator.cli.documents import read_config, read_deployments
+from deepseek_operator.cli.catalogs import read_catalog, warnings_of
+from deepseek_operator.cli.documents import Deployment, read_config, read_deployments
 from deepseek_operator.cli.exits import Exit, failures_as_exit_codes, tell_problems
 from deepseek_operator.cli.options import (  # typer reads them at run time
+    CatalogFiles,
     ConfigFile,
     DefaultStorageClass,
     ModelConfigFile,
@@ -20,19 +23,39 @@ from deepseek_operator.cli.options import (  # typer reads them at run time
 )
 from deepseek_operator.cli.output import console, write_json, write_yaml
 from deepseek_operator.cli.picture import draw
-from deepseek_operator.cli.planning import catalog_with, facts, launch_of, plan_deployment, view_cluster
+from deepseek_operator.cli.planning import (
+    catalog_with,
+    compare_placements,
+    facts,
+    launch_of,
+    plan_deployment,
+    plan_what_if,
+    view_cluster,
+)
+from deepseek_operator.cli.tables import draw_assumptions, draw_placements, parse_assumption
+from deepseek_operator.plan.comparison import Row, placements_document
 from deepseek_operator.plan.explain import plan_document
-from deepseek_operator.plan.types import Plan, Refusal
+from deepseek_operator.plan.types import HardwareClass, Plan, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from deepseek_operator.api.config import OperatorConfig
-    from deepseek_operator.catalog.types import Catalog
-    from deepseek_operator.cli.documents import Deployment
+    from deepseek_operator.catalog.extend import Extended
 
 
-def plan(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """Everything that was asked about one deployment."""
+
+    deployment: Deployment
+    outcome: Plan | Refusal
+    placements: tuple[Row, ...] | None
+    """None: not asked for."""
+    what_if: tuple[tuple[HardwareClass, Plan | Refusal], ...]
+
+
+def plan(  # noqa: PLR0913 - each option of the command is an argument
     *,
     filename: ResourceFile,
     nodes: NodesFile = None,
@@ -41,6 +64,20 @@ def plan(
     config: ConfigFile = None,
     default_storage_class: DefaultStorageClass = None,
     model_config: ModelConfigFile = None,
+    catalog: CatalogFiles = None,
+    compare: Annotated[
+        bool,
+        typer.Option("--compare", help="Show every placement that works side by side, the best first."),
+    ] = False,
+    what_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--what-if",
+            metavar="ASSUMPTION",
+            help="Plan again as if the cluster had these nodes, e.g. nodes=4 or nodes=2,product=H200,devices=8. What "
+            "is not said is as it is. Repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Show the plan of each DeepSeekDeployment in a file: nodes, split, memory, image, and why.
 
@@ -50,7 +87,9 @@ def plan(
         settings = read_config(config)
         try:
             deployments = read_deployments(filename, namespace=namespace)
-            catalog = catalog_with(deployments, model_config)
+            assumptions = [parse_assumption(each) for each in what_if or ()]
+            found = read_catalog(catalog)
+            found = replace(found, catalog=catalog_with(found.catalog, deployments, model_config))
         except InvalidInputError as error:
             if output is not Output.TEXT:
                 refusal = Refusal(problems=error.problems, considered=(), waits_for_cluster=False)
@@ -58,12 +97,20 @@ def plan(
             raise
         view = view_cluster(nodes)
         known = facts(view, settings, default_storage_class=default_storage_class)
-        outcomes = [(each, plan_deployment(each, view, known, catalog=catalog)) for each in deployments]
+        answers = [
+            _Answer(
+                deployment=each,
+                outcome=plan_deployment(each, view, known, found.catalog),
+                placements=tuple(compare_placements(each, view, known, found.catalog)) if compare else None,
+                what_if=tuple(plan_what_if(each, view, known, found.catalog, assumed) for assumed in assumptions),
+            )
+            for each in deployments
+        ]
         if output is Output.TEXT:
-            _show(outcomes)
+            _show(answers)
         else:
-            _write([_document(*pair, settings, catalog, several=len(outcomes) > 1) for pair in outcomes], output)
-        raise typer.Exit(verdict(outcomes))
+            _write([_document(each, settings, found, several=len(answers) > 1) for each in answers], output)
+        raise typer.Exit(verdict([(each.deployment, each.outcome) for each in answers]))
 
 
 def verdict(outcomes: Sequence[tuple[Deployment, Plan | Refusal]]) -> Exit:
@@ -77,13 +124,33 @@ def verdict(outcomes: Sequence[tuple[Deployment, Plan | Refusal]]) -> Exit:
     return Exit.NOTHING_FITS if waits else Exit.INPUT_WRONG
 
 
-def _document(
-    deployment: Deployment, outcome: Plan | Refusal, config: OperatorConfig, catalog: Catalog, *, several: bool
-) -> dict[str, Any]:
-    launch = launch_of(deployment, outcome, config, catalog=catalog) if isinstance(outcome, Plan) else None
-    document = plan_document(outcome, launch=launch, groups=deployment.spec.replicas)
+def _document(answer: _Answer, config: OperatorConfig, found: Extended, *, several: bool) -> dict[str, Any]:
+    deployment = answer.deployment
+    document = _planned(deployment, answer.outcome, config, found)
+    document["warnings"] += warnings_of(found)
+    if answer.placements is not None:
+        document["placements"] = placements_document(answer.placements)
+    if answer.what_if:
+        document["whatIf"] = [
+            {
+                "assumed": {
+                    "nodes": len(hardware.nodes),
+                    "product": hardware.product,
+                    "devices": hardware.accelerators_per_node,
+                },
+                **_planned(deployment, outcome, config, found),
+            }
+            for hardware, outcome in answer.what_if
+        ]
     identity = {"name": deployment.name, "namespace": deployment.namespace}
     return identity | document if several else document
+
+
+def _planned(
+    deployment: Deployment, outcome: Plan | Refusal, config: OperatorConfig, found: Extended
+) -> dict[str, Any]:
+    launch = launch_of(deployment, outcome, config, found.catalog) if isinstance(outcome, Plan) else None
+    return plan_document(outcome, launch=launch, groups=deployment.spec.replicas)
 
 
 def _write(documents: list[dict[str, Any]], output: Output) -> None:
@@ -92,7 +159,13 @@ def _write(documents: list[dict[str, Any]], output: Output) -> None:
     (write_json if output is Output.JSON else write_yaml)(document)
 
 
-def _show(outcomes: Sequence[tuple[Deployment, Plan | Refusal]]) -> None:
+def _show(answers: Sequence[_Answer]) -> None:
     screen = console()
-    for deployment, outcome in outcomes:
-        screen.print(draw(outcome, title=deployment.name, groups=deployment.spec.replicas, width=screen.width))
+    for answer in answers:
+        deployment = answer.deployment
+        picture = draw(answer.outcome, title=deployment.name, groups=deployment.spec.replicas, width=screen.width)
+        screen.print(picture)
+        if answer.placements:
+            screen.print("", draw_placements(answer.placements))
+        if answer.what_if:
+            screen.print("", draw_assumptions(answer.what_if, wanted=deployment.spec.context.max_length))

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
+from deepseek_operator.cli.catalogs import read_catalog
 from deepseek_operator.cli.documents import read_config, read_deployments
 from deepseek_operator.cli.exits import failures_as_exit_codes
 from deepseek_operator.cli.options import (  # typer reads them at run time
+    CatalogFiles,
     ConfigFile,
     DefaultStorageClass,
     Namespace,
@@ -26,6 +28,7 @@ from deepseek_operator.render.owner import Owner
 
 if TYPE_CHECKING:
     from deepseek_operator.api.config import OperatorConfig
+    from deepseek_operator.catalog.types import Catalog
     from deepseek_operator.cli.documents import Deployment
 
 UNKNOWN_UID: Final = "00000000-0000-0000-0000-000000000000"
@@ -40,6 +43,7 @@ def render(
     namespace: Namespace = "default",
     config: ConfigFile = None,
     default_storage_class: DefaultStorageClass = None,
+    catalog: CatalogFiles = None,
 ) -> None:
     """Print every object the operator would create, in apply order; the same input gives the same bytes.
 
@@ -50,7 +54,8 @@ def render(
         deployments = read_deployments(filename, namespace=namespace)
         view = view_cluster(nodes)
         known = facts(view, settings, default_storage_class=default_storage_class)
-        outcomes = [(deployment, plan_deployment(deployment, view, known)) for deployment in deployments]
+        found = read_catalog(catalog).catalog
+        outcomes = [(deployment, plan_deployment(deployment, view, known, found)) for deployment in deployments]
         code = verdict(outcomes)
         if not code:
             _write(
@@ -58,17 +63,17 @@ def render(
                     manifest
                     for deployment, outcome in outcomes
                     if isinstance(outcome, Plan)
-                    for manifest in objects_of(deployment, outcome, settings)
+                    for manifest in objects_of(deployment, outcome, settings, found)
                 ],
                 output,
             )
         raise typer.Exit(code)
 
 
-def objects_of(deployment: Deployment, plan: Plan, config: OperatorConfig) -> list[dict[str, Any]]:
+def objects_of(deployment: Deployment, plan: Plan, config: OperatorConfig, catalog: Catalog) -> list[dict[str, Any]]:
     """The objects of one deployment, in apply order."""
     owner = Owner(name=deployment.name, namespace=deployment.namespace, uid=deployment.uid or UNKNOWN_UID)
-    launch = launch_of(deployment, plan, config)
+    launch = launch_of(deployment, plan, config, catalog)
     return all_objects(owner, deployment.spec, plan, launch, config=config)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from deepseek_operator.api import names
@@ -21,6 +21,7 @@ from deepseek_operator.control.projections import (
     project_revision,
     project_stateful_set,
 )
+from deepseek_operator.lifecycle.entries import Report
 from deepseek_operator.lifecycle.records import (
     ChildKey,
     ChildRecord,
@@ -164,19 +165,30 @@ class Cache:
         """An object of ours."""
         return self._children[owner].get(key)
 
-    def snapshot(self, deployment: DeploymentRecord, *, name_taken: ChildKey | None = None) -> Snapshot:
-        """What one decision may read."""
+    def pods(self, deployment: DeploymentRecord) -> Mapping[int, Sequence[PodRecord]]:
+        """A deployment's pods by group."""
+        pods: defaultdict[int, list[PodRecord]] = defaultdict(list)
         key = (deployment.namespace, deployment.name)
+        for pod in self._pods.get(deployment.uid, {}).values():
+            # Labels can be written by anybody: the name and the owner tell whose pod it is.
+            if (pod.namespace, pod.deployment) == key:
+                pods[pod.group].append(pod)
+        return pods
+
+    def snapshot(
+        self,
+        deployment: DeploymentRecord,
+        *,
+        name_taken: ChildKey | None = None,
+        reports: Mapping[int, Report] | None = None,
+    ) -> Snapshot:
+        """What one decision may read."""
         children = {
             name: child
             for name, child in self._children.get(deployment.uid, {}).items()
             if child.namespace == deployment.namespace
         }
-        pods: defaultdict[int, list[PodRecord]] = defaultdict(list)
-        for pod in self._pods.get(deployment.uid, {}).values():
-            # Labels can be written by anybody: the name and the owner tell whose pod it is.
-            if (pod.namespace, pod.deployment) == key:
-                pods[pod.group].append(pod)
+        pods = self.pods(deployment)
         return Snapshot(
             deployment=deployment,
             stateful_sets={c.group: c for c in children.values() if isinstance(c, StatefulSetRecord)},
@@ -189,6 +201,7 @@ class Cache:
                 for pod in found
                 if pod.node in self._node_records
             },
+            reports=dict(reports or {}),
             name_taken=name_taken,
         )
 

@@ -122,6 +122,38 @@ class KubeClient:
                 return
             query["continue"] = token
 
+    async def watch(
+        self, kind: Kind, *, namespace: str | None, resource_version: str, seconds: int
+    ) -> AsyncIterator[dict[str, Any]]:
+        """The events of a kind from a list's resourceVersion on, until the server ends the stream.
+
+        An event of type ERROR (410: the version is too old) raises ApiError; the caller lists again.
+        """
+        query = {
+            "watch": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(seconds),
+            "allowWatchBookmarks": "true",
+        }
+        if kind.selector:
+            query["labelSelector"] = kind.selector
+        path = kind.path(namespace)
+        response = await self._send("GET", path, query=query, limit=seconds + REQUEST_SECONDS)
+        try:
+            if response.status >= 400:
+                raise _error(response.status, await response.read(), None)
+            async for line in response.response.content:
+                event: dict[str, Any] = json.loads(line)
+                if event["type"] == "ERROR":
+                    status = event["object"]
+                    raise ApiError(status.get("code", 0), status.get("reason", ""), status.get("message", ""))
+                yield event
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            # ValueError: a line that is no JSON, or longer than the transport reads at once.
+            raise UnreachableError(f"GET {path}: {error!r}") from error
+        finally:
+            response.response.close()
+
     async def create(self, kind: Kind, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """POST an object. Raises ConflictError when the name is taken."""
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
@@ -177,19 +209,33 @@ class KubeClient:
         content_type: str = "application/json",
         accept: str = "application/json",
     ) -> dict[str, Any]:
-        headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": self._api.user_agent}
-        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
-        url = self._api.configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        response = await self._send(method, path, query=query, body=body, content_type=content_type, accept=accept)
         try:
-            response = await self._api.rest_client.request(
-                method, url, headers=headers, body=body, _request_timeout=REQUEST_SECONDS
-            )
             data = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnreachableError(f"{method} {path}: {error!r}") from error
         if response.status >= 400:
             raise _error(response.status, data, response.getheader("Retry-After"))
         return json.loads(data) if data else {}
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+        limit: float = REQUEST_SECONDS,
+    ) -> Any:
+        headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": self._api.user_agent}
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        url = self._api.configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        try:
+            return await self._api.rest_client.request(method, url, headers=headers, body=body, _request_timeout=limit)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnreachableError(f"{method} {path}: {error!r}") from error
 
 
 def _error(status: int, data: bytes, retry_after: str | None) -> ApiError:

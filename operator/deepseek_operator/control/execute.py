@@ -41,6 +41,8 @@ logger = logging.getLogger(__name__)
 
 COMPONENT: Final = "deepseek-operator"
 INVALID: Final = 422
+ALREADY_EXISTS: Final = "AlreadyExists"
+"""Other conflicts of a POST pass: a namespace that is being deleted, an admission that lost a race."""
 _GIVEN_BY_SERVER: Final = ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
 """Fields of a Service's spec that it keeps for life."""
 
@@ -157,7 +159,9 @@ class Executor:
         await self._gate("create", kind.kind)
         try:
             await self._client.create(kind, action.manifest)
-        except ConflictError:
+        except ConflictError as error:
+            if error.reason != ALREADY_EXISTS:
+                raise
             if kind is kinds.VOLUME:
                 await self._free_volume(action.manifest["metadata"]["name"])
 
@@ -224,7 +228,9 @@ class Executor:
         await self._gate("create", kind.kind)
         try:
             answer = await self._client.create(kind, manifest)
-        except ConflictError:
+        except ConflictError as error:
+            if error.reason != ALREADY_EXISTS:
+                raise
             name = manifest["metadata"]["name"]
             live = await self._client.get(kind, deployment.namespace, name)
             if _owned(live, deployment):

@@ -15,6 +15,7 @@ StorageClass           list at verify      list
 ResourceSlice          list at verify      list
 DeviceClass            list at verify      list
 ResourceClaim          list at planning    list
+ConfigMap              own watch           get list watch
 Secret                 never read          create
 PersistentVolume       read when it exists get create patch
 PersistentVolumeClaim  with its volume     get create
@@ -29,6 +30,7 @@ No finalizer is ever set; the right to is what the admission plugin OwnerReferen
 asks of those who write ``blockOwnerDeletion``. Children are watched by label, so that the streams carry only our own.
 Pods and ResourceClaims of others are listed, not watched, and only when a plan is made (``usage``). ResourceSlices and
 DeviceClasses are absent from clusters without DRA, which counts as none.
+ConfigMaps are read in the operator's own namespace only, those that extend the catalogue.
 Secrets are never read: whoever may create a deployment must not reach other people's Secrets through the operator.
 """
 
@@ -117,12 +119,15 @@ DEVICE_CLASS: Final = Kind(
     kind="DeviceClass", group="resource.k8s.io", version="v1", plural="deviceclasses", namespaced=False
 )
 RESOURCE_CLAIM: Final = Kind(kind="ResourceClaim", group="resource.k8s.io", version="v1", plural="resourceclaims")
+CONFIG_MAP: Final = Kind(
+    kind="ConfigMap", group="", version="v1", plural="configmaps", selector=f"{names.CATALOG_LABEL}=true"
+)
 EVENT: Final = Kind(kind="Event", group="events.k8s.io", version="v1", plural="events")
 LEASE: Final = Kind(kind="Lease", group="coordination.k8s.io", version="v1", plural="leases")
 
 ALL: Final = (
     DEPLOYMENT, STATEFUL_SET, POD, NODE, SERVICE, NETWORK_POLICY, BUDGET, REVISION, SECRET, VOLUME, CLAIM,
-    STORAGE_CLASS, RESOURCE_SLICE, DEVICE_CLASS, RESOURCE_CLAIM, EVENT, LEASE,
+    STORAGE_CLASS, RESOURCE_SLICE, DEVICE_CLASS, RESOURCE_CLAIM, CONFIG_MAP, EVENT, LEASE,
 )  # fmt: skip
 POD_GROUPS: Final = {
     f"{group}/{version}": Kind(kind="PodGroup", group=group, version=version, plural="podgroups")

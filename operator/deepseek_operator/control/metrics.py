@@ -28,6 +28,12 @@ VERIFIED: Final = Gauge(
     "Last comparison of the cache with the API server.",
     registry=REGISTRY,
 )
+CATALOG_ENTRIES: Final = Gauge(
+    "deepseek_operator_catalog_entries",
+    "Entries of ConfigMaps that extend the catalogue: taken, or refused and ignored.",
+    ["verdict"],
+    registry=REGISTRY,
+)
 GHOSTS: Final = Counter(
     "deepseek_operator_cache_ghosts",
     "Objects dropped or found by the verify loop.",

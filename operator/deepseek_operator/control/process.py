@@ -25,13 +25,15 @@ from deepseek_operator.api.status import Stage
 from deepseek_operator.catalog.load import load
 from deepseek_operator.control import http, kinds, watch
 from deepseek_operator.control.cache import Cache, Key
+from deepseek_operator.control.catalogue import Catalogue
 from deepseek_operator.control.client import ApiError, KubeClient, NotFoundError, UnreachableError
 from deepseek_operator.control.execute import Executor
 from deepseek_operator.control.leader import LEASE_NAME, Elector
 from deepseek_operator.control.limiter import WriteLimiter
 from deepseek_operator.control.metrics import GROUPS, QUEUE_DEPTH
 from deepseek_operator.control.queue import WorkQueue
-from deepseek_operator.control.reconcile import Reconciler
+from deepseek_operator.control.reconcile import Observers, Reconciler
+from deepseek_operator.control.reported import Reporter
 from deepseek_operator.control.usage import Usage
 from deepseek_operator.control.verify import Verifier
 
@@ -97,16 +99,31 @@ class Operator:
         identity = f"{os.environ.get('POD_NAME') or socket.gethostname()}_{random.randrange(16**8):08x}"  # noqa: S311
         lease = os.environ.get("LEASE_NAME", LEASE_NAME)
         self._elector = Elector(self._client, namespace=_own_namespace(), name=lease, identity=identity)
+        self._reporter = Reporter(self._enqueue)
+        self._catalogue = Catalogue(
+            self._client,
+            namespace=_own_namespace(),
+            changed=lambda: self._enqueue(set(self._cache.keys)),
+            may_write=lambda: self._elector.leads,
+        )
         self._verifier = Verifier(self._client, self._cache, load(), namespaces=self._namespaces)
         port = int(os.environ.get("HTTP_PORT", HTTP_PORT))
         self._http = await http.serve(port=port, healthy=self._unhealthy, ready=self._unready)
-        for part in (self._lead(), self._verify(), self._resync(), self._follow_relists(), self._gauges()):
+        for part in (
+            self._lead(),
+            self._verify(),
+            self._resync(),
+            self._follow_relists(),
+            self._gauges(),
+            self._catalogue.follow(),
+        ):
             self._tasks.append(asyncio.create_task(self._essential(part)))
 
     async def _finish(self, **_: Any) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._reporter.close()
         await self._elector.release()
         await self._http.cleanup()
         await self._client.close()
@@ -142,6 +159,9 @@ class Operator:
     async def _lead(self) -> None:
         await self._elector.acquire()
         await self._filled.wait()
+        # A deployment that needs an added product must not be refused first.
+        await self._catalogue.read.wait()
+        await self._catalogue.tell()
         # A standby's watches may lag; the leader starts from what is.
         await self._persistently(self._verifier.compare)
         self._verified = time.monotonic()
@@ -157,10 +177,10 @@ class Operator:
             client=self._client,
             cache=self._cache,
             executor=executor,
-            verifier=self._verifier,
-            usage=usage,
+            observers=Observers(
+                verifier=self._verifier, usage=usage, catalogue=self._catalogue, reporter=self._reporter
+            ),
             queue=self._queue,
-            catalog=load(),
             config=self._config,
         )
         async with asyncio.TaskGroup() as group:

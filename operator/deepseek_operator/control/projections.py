@@ -125,6 +125,7 @@ def project_pod(body: Body) -> PodRecord:
         ready_changed=conditions.get("Ready", {}).get("lastTransitionTime") or "",
         terminating_until=metadata.get("deletionTimestamp", ""),
         disruption=_true(conditions.get("DisruptionTarget", {})).get("reason", ""),
+        ip=status.get("podIP", ""),
     )
 
 

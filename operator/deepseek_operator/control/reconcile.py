@@ -8,7 +8,7 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from deepseek_operator.catalog.types import Catalog
 from deepseek_operator.control import kinds
 from deepseek_operator.control.cache import Cache, Key
 from deepseek_operator.control.carry import carry_out
+from deepseek_operator.control.catalogue import Catalogue
 from deepseek_operator.control.client import (
     ApiError,
     ConflictError,
@@ -31,6 +32,7 @@ from deepseek_operator.control.leader import LeadershipLostError
 from deepseek_operator.control.metrics import INCIDENTS, RECONCILE_SECONDS, RECONCILES
 from deepseek_operator.control.projections import pack
 from deepseek_operator.control.queue import WorkQueue
+from deepseek_operator.control.reported import Reporter
 from deepseek_operator.control.troubles import FRESH_SECONDS, Troubles, starting
 from deepseek_operator.control.usage import Usage
 from deepseek_operator.control.verify import Verifier
@@ -51,6 +53,16 @@ STATUS_SECONDS = 1.0
 EARLY_RETRY_SECONDS = 0.5
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observers:
+    """Who knows what the watches do not show."""
+
+    verifier: Verifier
+    usage: Usage
+    catalogue: Catalogue
+    reporter: Reporter
+
+
 class Reconciler:
     """Works on keys, one call a key at a time."""
 
@@ -60,22 +72,21 @@ class Reconciler:
         client: KubeClient,
         cache: Cache,
         executor: Executor,
-        verifier: Verifier,
-        usage: Usage,
+        observers: Observers,
         queue: WorkQueue[Key],
-        catalog: Catalog,
         config: OperatorConfig,
     ) -> None:
         self._client = client
         self._cache = cache
         self._executor = executor
-        self._verifier = verifier
-        self._usage = usage
+        self._verifier = observers.verifier
+        self._usage = observers.usage
         self._queue = queue
-        self._catalog = catalog
+        self._catalogue = observers.catalogue
+        self._reporter = observers.reporter
         self._config = config
         self._inventories: dict[tuple[Toleration, ...], Inventory] = {}
-        self._inventories_version = -1
+        self._inventories_of: tuple[int, Catalog | None] = (-1, None)
         self._told: dict[Key, float] = {}
         self._unable: dict[Key, str] = {}
         self._copies: dict[str, bytes] = {}
@@ -139,6 +150,7 @@ class Reconciler:
             await self._publish(current, decision)
         if carried.failure:
             raise carried.failure
+        self._reporter.look(current, self._cache.pods(current))
         self._come_back(key, decision, taken=carried.taken)
 
     def _come_back(self, key: Key, decision: Decision, *, taken: ChildKey | None) -> None:
@@ -211,7 +223,7 @@ class Reconciler:
     def _resolve(
         self, deployment: DeploymentRecord, taken: ChildKey | None, keys: tuple[str, str]
     ) -> tuple[Snapshot, Outcome]:
-        snapshot = self._cache.snapshot(deployment, name_taken=taken)
+        snapshot = self._cache.snapshot(deployment, name_taken=taken, reports=self._reporter.answers(deployment.uid))
         troubles = self._troubles.known(snapshot)
         if unable := self._unable.get((deployment.namespace, deployment.name)):
             troubles = {**troubles, deployment.uid: unable}
@@ -219,7 +231,7 @@ class Reconciler:
         copies = {revision: self._copies[revision] for revision in lost & self._copies.keys()}
         snapshot = replace(snapshot, troubles=troubles, copies=copies)
         around = Surroundings(
-            catalog=self._catalog,
+            catalog=self._catalogue.current,
             config=self._config,
             facts=Facts(
                 default_storage_class=self._verifier.default_storage_class,
@@ -248,6 +260,9 @@ class Reconciler:
             # Deleted, and the watch has not told yet.
             self._cache.forget(kinds.DEPLOYMENT, deployment.uid)
             raise
+        if _pressing(deployment.status, decision.status):
+            # What was recorded may allow the next step, and no event need come to say so.
+            self._queue.add(key)
         for event in decision.events:
             await self._executor.record(deployment, event)
         _count_incidents(deployment.status, decision.status)
@@ -273,13 +288,14 @@ class Reconciler:
             logger.info("%s/%s could not be read again: %s", *key, error)
 
     def _inventory(self, tolerations: Sequence[Toleration]) -> Inventory:
-        if self._inventories_version != self._cache.nodes_version:
+        version, catalog = self._inventories_of
+        if version != self._cache.nodes_version or catalog is not self._catalogue.current:
             self._inventories.clear()
-            self._inventories_version = self._cache.nodes_version
+            self._inventories_of = (self._cache.nodes_version, self._catalogue.current)
         wanted = tuple(tolerations)
         if wanted not in self._inventories:
             self._inventories[wanted] = take_inventory(
-                self._cache.nodes.values(), self._catalog, tolerations=wanted, published=self._cache.published
+                self._cache.nodes.values(), self._catalogue.current, tolerations=wanted, published=self._cache.published
             )
         return self._inventories[wanted]
 

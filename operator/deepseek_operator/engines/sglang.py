@@ -186,9 +186,12 @@ def _chat_template(plan: Plan, catalog: Catalog) -> str | None:
 
 
 def _release(plan: Plan, catalog: Catalog) -> EngineRelease:
-    wanted = (plan.engine.name, plan.engine.version, plan.hardware.vendor)
-    found = [each for each in catalog.releases if (each.engine, each.version, each.vendor) == wanted]
+    """The plan's release; for an image of the user's own, of a version the catalogue lacks, its default one."""
+    found = [
+        each for each in catalog.releases if (each.engine, each.vendor) == (plan.engine.name, plan.hardware.vendor)
+    ]
     fitting = [each for each in found if plan.hardware.architecture in each.architectures] or found
+    fitting = [each for each in fitting if each.version == plan.engine.version] or fitting
     if not fitting:
         raise LookupError(f"the catalogue has no release {plan.engine.version} of {plan.engine.name}")
     return fitting[0]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -50,16 +51,20 @@ class ReleaseFlags:
         return next(iter(difflib.get_close_matches(spelling, self.by_spelling, n=1)), None)
 
 
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(each) for each in re.findall(r"\d+", version))
+
+
 @cache
 def release_flags(version: str) -> ReleaseFlags:
-    """The flags of a release of the catalogue.
+    """The flags of a release; of one that the package has no list of, those of the newest release before it.
 
-    Raises:
-        LookupError: the catalogue offers a release without its flags; `make generate` writes them.
+    Such a version comes with an image of the user's own, or was added to the catalogue by an administrator.
     """
-    file = resources.files("deepseek_operator.catalog") / "engines" / "sglang-flags" / f"{version}.json"
-    if not file.is_file():
-        raise LookupError(f"the catalogue has no flags of SGLang {version}; run: make generate")
+    folder = resources.files("deepseek_operator.catalog") / "engines" / "sglang-flags"
+    known = sorted((each.name.removesuffix(".json") for each in folder.iterdir()), key=_numbers)
+    before = [each for each in known if _numbers(each) <= _numbers(version)]
+    file = folder / f"{(before or known[:1])[-1]}.json"
     by_spelling: dict[str, Flag] = {}
     for name, entry in json.loads(file.read_text("utf-8"))["flags"].items():
         flag = Flag(
@@ -70,4 +75,4 @@ def release_flags(version: str) -> ReleaseFlags:
             choices=tuple(entry.get("choices", ())),
         )
         by_spelling |= dict.fromkeys([name, *flag.aliases], flag)
-    return ReleaseFlags(version=version, by_spelling=by_spelling)
+    return ReleaseFlags(version=file.name.removesuffix(".json"), by_spelling=by_spelling)

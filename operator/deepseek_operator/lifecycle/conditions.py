@@ -20,6 +20,7 @@ TYPES = (
     "WeightsReady",
     "GroupsReady",
     "NetworkIsolated",
+    "MemoryAsPlanned",
 )
 MESSAGE_LIMIT = 2048
 """Bytes."""

@@ -29,6 +29,7 @@ from deepseek_operator.lifecycle.judge import Judge
 from deepseek_operator.lifecycle.objects import difference, group_children, mend, surplus_revisions
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.records import Snapshot, StatefulSetRecord
+from deepseek_operator.lifecycle.reported import with_reports
 from deepseek_operator.lifecycle.rollout import plan_groups
 from deepseek_operator.lifecycle.stages import CONFIG_REASONS
 from deepseek_operator.lifecycle.status import build_status, paused_status
@@ -63,7 +64,7 @@ def decide(snapshot: Snapshot, outcome: Outcome, *, now: datetime) -> Decision:
         now=now,
     )
     entries = tuple(judge.advance(entry, target=target, suspended=suspended) for entry in entries)
-    entries = tuple(entry for entry in entries if not _removed(snapshot, entry))
+    entries = with_reports((entry for entry in entries if not _removed(snapshot, entry)), snapshot.reports)
     status = build_status(snapshot, outcome, entries, target=target, time=stamp(now))
     work = _Work(judge=judge, opened=judge.opened(entries))
     return Decision(

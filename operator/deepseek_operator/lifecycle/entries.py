@@ -61,6 +61,16 @@ class Incident:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What the engine of an incarnation said about its memory, or why it could not be asked."""
+
+    incarnation: int
+    kv_tokens: int | None = None
+    weights_gib: float | None = None
+    unknown: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupEntry:
     """What was decided about a group. Times are RFC 3339, UTC; empty means never."""
 
@@ -87,6 +97,8 @@ class GroupEntry:
     avoided_nodes: tuple[str, ...] = ()
     """Nodes that the next start stays away from."""
     incidents: tuple[Incident, ...] = ()
+    reported: Report | None = None
+    """Asked once an incarnation."""
 
 
 def read_entry(data: Mapping[str, Any]) -> GroupEntry:
@@ -123,6 +135,7 @@ def read_entry(data: Mapping[str, Any]) -> GroupEntry:
             )
             for item in data.get("incidents", ())
         ),
+        reported=_read_report(data["memory"]) if "memory" in data else None,
     )
 
 
@@ -162,8 +175,30 @@ def _write_entry(entry: GroupEntry, detail: _Detail) -> dict[str, Any]:
         "notBefore": entry.not_before,
         "avoidedNodes": list(entry.avoided_nodes),
         "incidents": [_write_incident(incident, detail) for incident in entry.incidents[: detail.incidents]],
+        "memory": _write_report(entry.reported, detail) if entry.reported else "",
     }
     return {key: value for key, value in data.items() if value not in ("", [])}
+
+
+def _read_report(data: Mapping[str, Any]) -> Report:
+    weights = data.get("weightsGiB")
+    return Report(
+        incarnation=data["incarnation"],
+        kv_tokens=data.get("kvTokens"),
+        weights_gib=float(weights) if weights else None,
+        unknown=data.get("unknown", ""),
+    )
+
+
+def _write_report(report: Report, detail: _Detail) -> dict[str, Any]:
+    """Typed fields of the API have no floats: GiB is text."""
+    data = {
+        "incarnation": report.incarnation,
+        "kvTokens": report.kv_tokens,
+        "weightsGiB": None if report.weights_gib is None else f"{report.weights_gib:.2f}",
+        "unknown": first_bytes(report.unknown, detail.message_bytes),
+    }
+    return {key: value for key, value in data.items() if value not in ("", None)}
 
 
 def _write_incident(incident: Incident, detail: _Detail) -> dict[str, Any]:

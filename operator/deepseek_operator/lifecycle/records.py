@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from deepseek_operator.lifecycle.entries import Report
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentRecord:
@@ -94,6 +96,8 @@ class PodRecord:
     """RFC 3339: end of the grace of a pod that is being deleted."""
     disruption: str = ""
     """Reason of condition DisruptionTarget: EvictionByEvictionAPI, PreemptionByScheduler …"""
+    ip: str = ""
+    """Of the pod, once it has one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,5 +166,7 @@ class Snapshot:
     """Nodes of the pods; one that is missing is gone."""
     troubles: Mapping[str, str] = field(default_factory=dict)
     """Why the deployment, a StatefulSet or a pod makes no progress, by UID."""
+    reports: Mapping[int, Report] = field(default_factory=dict)
+    """By group: what engines said about their memory since status was written."""
     name_taken: ChildKey | None = None
     """A foreign object that holds a name we need."""

@@ -20,17 +20,15 @@ from deepseek_operator.api.names import revision_name
 from deepseek_operator.api.problems import InvalidInputError, Problem
 from deepseek_operator.api.resource import Spec, Toleration
 from deepseek_operator.catalog.types import Catalog
-from deepseek_operator.engines.select import check_args, directories, launch
 from deepseek_operator.lifecycle.outcome import Outcome
+from deepseek_operator.lifecycle.planning import plan_spec, revision_of
 from deepseek_operator.lifecycle.records import Snapshot
 from deepseek_operator.plan.occupancy import widest
 from deepseek_operator.plan.offers import in_domains
-from deepseek_operator.plan.placement import make_plan
 from deepseek_operator.plan.stored import restore
 from deepseek_operator.plan.types import Facts, HardwareClass, Inventory, Plan, Refusal
 from deepseek_operator.render.owner import Owner
-from deepseek_operator.render.pod import collisions
-from deepseek_operator.render.revision import RevisionContent, new_revision, parse, revision_hash
+from deepseek_operator.render.revision import RevisionContent, parse, revision_hash
 
 InventoryOf = Callable[[Sequence[Toleration]], Inventory]
 Planned = tuple[RevisionContent, Plan]
@@ -97,29 +95,13 @@ def _problem(detail: ErrorDetails) -> Problem:
 
 def _plan(snapshot: Snapshot, spec: Spec, inventory: Inventory, around: Surroundings) -> Planned | Refusal:
     deployment = snapshot.deployment
-    plan = make_plan(
-        spec,
-        inventory,
-        around.catalog,
-        around.facts,
-        namespace=deployment.namespace,
-        name=deployment.name,
+    plan = plan_spec(
+        spec, inventory, around.catalog, around.facts, namespace=deployment.namespace, name=deployment.name
     )
     if isinstance(plan, Refusal):
         return plan
-    taken = directories(plan, around.catalog)
-    if problems := (*check_args(spec, plan), *collisions(spec, plan, directories=taken)):
-        return Refusal(problems=problems, considered=plan.considered, waits_for_cluster=False)
-    started = launch(
-        plan,
-        spec,
-        around.catalog,
-        name=deployment.name,
-        namespace=deployment.namespace,
-        cluster_domain=around.config.cluster_domain,
-    )
     owner = Owner(name=deployment.name, namespace=deployment.namespace, uid=deployment.uid)
-    return new_revision(owner=owner, spec=spec, plan=plan, launch=started), plan
+    return revision_of(owner, spec, plan, around.catalog, cluster_domain=around.config.cluster_domain), plan
 
 
 def _holds(snapshot: Snapshot, kept: Planned, inventory: Inventory) -> bool:

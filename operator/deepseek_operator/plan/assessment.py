@@ -1,34 +1,26 @@
-"""One hardware class against one spec: the first layout that is legal, carried and fits, or why there is none."""
+"""One hardware class against one spec: every layout in the order of preference, what works and what does not."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.resource import Spec
-from deepseek_operator.catalog.types import Accelerator, Catalog, EngineRelease, Model
+from deepseek_operator.catalog.types import EngineRelease
+from deepseek_operator.plan import blame, memory, occupancy, splits
 from deepseek_operator.plan import fabric as fabrics
-from deepseek_operator.plan import memory, occupancy, splits
-from deepseek_operator.plan.choices import find_release, products_for, served_precisions
-from deepseek_operator.plan.rules import block_of, violations
+from deepseek_operator.plan.blame import Attempt
+from deepseek_operator.plan.grounds import Ground, Question, ground
+from deepseek_operator.plan.memo import Memo, Same
+from deepseek_operator.plan.rules import violations
 from deepseek_operator.plan.splits import Layout
 from deepseek_operator.plan.types import Candidate, EngineChoice, FabricPlan, HardwareClass, MemoryFit
-from deepseek_operator.plan.weights import Located, Sources
+from deepseek_operator.plan.weights import Located
 
-_NOT_CARRIED: Final = "NothingCarriesTensor"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What all classes are asked: the spec, its model, and where weights of each precision would come from."""
-
-    spec: Spec
-    model: Model
-    catalog: Catalog
-    sources: Sources
-    used: Mapping[str, int]
+TIGHT_TOKENS: Final = 4096
+"""KV tokens that even ``spec.hardware.allowTight`` needs: one request of a few pages beside a prefill chunk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +39,23 @@ class Option:
     located: Located
     startable: int
     """Groups that have enough nodes with free devices now, at most those that are wanted."""
+    tight: str | None = None
+    """What does not fit by the usual measure; accepted because spec.hardware.allowTight says so."""
+
+    @property
+    def free(self) -> bool:
+        """A group could start now."""
+        return self.startable > 0
+
+    @property
+    def small(self) -> bool:
+        """The model takes only the devices that it needs, not whole nodes."""
+        return splits.is_small(self.located.weights.size_gib)
+
+    @property
+    def exists(self) -> bool:
+        """The class has enough nodes for a group, or is one that is still expected."""
+        return not self.hardware.nodes or self.layout.nodes <= occupancy.widest(self.hardware)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,112 +66,48 @@ class Assessment:
     option: Option | None
     problem: Problem | None
     lines: tuple[Candidate, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Attempt:
-    nodes: int
-    problem: Problem
+    lacking: int = 0
+    """Nodes that the class, or its largest domain, would need beyond those it has."""
 
 
 def assess(question: Question, hardware: HardwareClass) -> Assessment:
-    """Tries the class with each number of nodes, fewest first."""
-    accelerator = next(each for each in question.catalog.accelerators if each.product == hardware.product)
-    precision = _sparse_problem(question, accelerator) or _precision(question, accelerator)
-    if isinstance(precision, Problem):
-        return _refusal(hardware, 0, precision)
-    located = question.sources.find(precision, architecture=accelerator.architecture)
-    if isinstance(located, Problem):
-        return _refusal(hardware, 0, located)
-    found = find_release(
-        question.spec.engine,
-        question.catalog,
-        vendor=hardware.vendor,
-        architecture=hardware.architecture,
-    )
+    """The best option of a class: fewest nodes, then fewest pipeline stages; a tight one only for want of another."""
+    found = ground(question, hardware)
     if isinstance(found, Problem):
-        return _refusal(hardware, 0, found)
-    room = _room(question, hardware)
-    problem = (
-        splits.contradiction(question.spec.parallelism, room)
-        or _kv_problem(question.spec, accelerator)
-        or _mtp_problem(question.spec, located)
-    )
-    if problem is not None:
-        return _refusal(hardware, question.spec.parallelism.nodes or 0, problem)
-    choice, release = found
-    failed: list[_Attempt] = []
-    for nodes in splits.node_counts(question.spec.parallelism):
-        for outcome in _tries(question, hardware, room, nodes, located, release):
-            if isinstance(outcome, Problem):
-                failed.append(_Attempt(nodes=nodes, problem=outcome))
-                continue
-            layout, fitted, fabric = outcome
-            if hardware.nodes and nodes > occupancy.widest(hardware):
-                return _too_few(question, hardware, failed, layout)
-            option = Option(
-                hardware=hardware,
-                precision=precision,
-                native=accelerator.precisions[0] == precision,
-                layout=layout,
-                memory=fitted,
-                engine=choice,
-                release=release,
-                fabric=fabric,
-                located=located,
-                startable=_startable(question, hardware, layout),
-            )
-            # That a small model would not fit fewer devices of the same node is no refusal worth telling.
-            told = failed if not splits.is_small(located.weights.size_gib) else [a for a in failed if a.nodes < nodes]
-            return Assessment(hardware=hardware, option=option, problem=None, lines=_lines(hardware, told))
-    return _nothing(question, hardware, failed, room)
-
-
-def _tries(
-    question: Question,
-    hardware: HardwareClass,
-    room: splits.Room,
-    nodes: int,
-    located: Located,
-    release: EngineRelease,
-) -> Iterator[tuple[Layout, MemoryFit, FabricPlan] | Problem]:
-    """Every layout on a number of nodes: what works comes as it is, what does not as its problem."""
-    spec, dimensions = question.spec, question.model.dimensions
-    mtp = spec.engine.features.mtp
-    fabric = fabrics.weave(spec.fabric, hardware, question.catalog, nodes=nodes)
-    if isinstance(fabric, Problem):
-        yield fabric
-        return
-    block = block_of(located.layout, dimensions)
-    small = splits.is_small(located.weights.size_gib)
-    for layout in splits.layouts(spec.parallelism, room, dimensions, nodes=nodes, block=block, small=small):
-        broken = violations(layout.split, dimensions, block=block, nodes=nodes, mtp=mtp)
-        if broken:
-            yield broken[0]
-        elif layout.split.tensor > layout.devices and not fabrics.carries_tensor(fabric):
-            yield _not_carried(hardware, layout, mtp=mtp)
+        return _refused(hardware, found, blame.line(hardware, question.spec.parallelism.nodes or 0, found))
+    failed: list[Attempt] = []
+    tight: Option | None = None
+    for outcome in _attempts(found):
+        if isinstance(outcome, Attempt):
+            failed.append(outcome)
+        elif not outcome.exists:
+            if tight is None:
+                problem, lines = blame.too_few(hardware, question.spec.parallelism, failed, outcome.layout)
+                lacking = outcome.layout.nodes - occupancy.widest(hardware)
+                return replace(_refused(hardware, problem, *lines), lacking=lacking)
+            break
+        elif outcome.tight is None:
+            return _accepted(outcome, failed)
         else:
-            fitted = measure(question, hardware, layout, located, release)
-            if fitted.fits:
-                yield layout, fitted, fabric
-            else:
-                yield fitted.problems[0]
+            tight = tight or outcome
+    if tight is not None:
+        return _accepted(tight, failed)
+    problem, lines = blame.nothing(hardware, question.spec, failed, found.room)
+    return _refused(hardware, problem, *lines)
 
 
-def _not_carried(hardware: HardwareClass, layout: Layout, *, mtp: bool) -> Problem:
-    instead = "turn engine.features.mtp off" if mtp else f"use tensor {layout.devices} with pipeline {layout.nodes}"
-    return Problem(
-        field="spec.parallelism.tensor",
-        reason=_NOT_CARRIED,
-        message=f"tensor {layout.split.tensor} crosses nodes, and nothing on {hardware.product} is seen to "
-        f"carry it; {fabrics.HOW_TO_CARRY}, or {instead}",
-    )
+def options(question: Question, hardware: HardwareClass) -> Iterator[Option]:
+    """Every layout of a class that works on nodes that exist or are expected, in the order of preference."""
+    found = ground(question, hardware)
+    if isinstance(found, Problem):
+        return
+    yield from (each for each in _attempts(found) if isinstance(each, Option) and each.exists)
 
 
 def measure(
     question: Question, hardware: HardwareClass, layout: Layout, located: Located, release: EngineRelease
 ) -> MemoryFit:
-    """The memory of a layout on a class.
+    """The memory of a layout on a class; it reads nothing that ``Ground.memory_key`` does not name.
 
     Raises:
         LookupError: the engine has no memory model.
@@ -199,157 +144,89 @@ def measure(
     )
 
 
-def _precision(question: Question, accelerator: Accelerator) -> str | Problem:
-    asked: str = question.spec.precision
-    served = served_precisions(accelerator, question.catalog)
-    if asked == "auto":
-        # Quantised weights of other publishers come last, and only where the user allows them.
-        tried = served if question.spec.weights.allow_variant else accelerator.precisions
-        usable = [each for each in tried if _is_located(question, accelerator, each)]
-        return usable[0] if usable else accelerator.precisions[0]
-    if asked in served:
-        return asked
-    others = ", ".join(accelerator.precisions)
-    located = all(_is_located(question, accelerator, each) for each in accelerator.precisions)
-    source = "" if located else " and spec.weights.source to such weights"
-    return Problem(
-        field="spec.precision",
-        reason="PrecisionNotNative",
-        message=f"{accelerator.product} does not run DeepSeek's {asked} in {question.spec.engine.name}; set precision "
-        f"to {others}{source}, or use one of {products_for(asked, question.catalog)}",
+_FITS: Final = Memo[MemoryFit](8192)
+_LAYOUTS: Final = Memo[tuple[Layout, ...]](8192)
+_BROKEN: Final = Memo[tuple[Problem, ...]](32_768)
+
+
+def _measured(known: Ground, layout: Layout) -> MemoryFit:
+    return _FITS.of(
+        (known.memory_key, layout),
+        lambda: measure(known.question, known.hardware, layout, known.located, known.release),
     )
 
 
-def _is_located(question: Question, accelerator: Accelerator, precision: str) -> bool:
-    return isinstance(question.sources.find(precision, architecture=accelerator.architecture), Located)
-
-
-def _sparse_problem(question: Question, accelerator: Accelerator) -> Problem | None:
-    """DeepSeek-V3.2's attention, where it has no kernels."""
-    able = question.catalog.memory_rules.sparse_architectures
-    if not question.model.dimensions.sparse or accelerator.architecture in able:
-        return None
-    products = ", ".join(
-        each.aliases[0] if each.aliases else each.product
-        for each in question.catalog.accelerators
-        if each.architecture in able
-    )
-    return Problem(
-        field="spec.model",
-        reason="SparseAttentionMissing",
-        message=f"{question.model.repository} needs sparse attention, for which {question.spec.engine.name} has no "
-        f"kernels on {accelerator.product} ({accelerator.architecture}); use deepseek-ai/DeepSeek-V3.1, or one of "
-        f"{products}",
+def _layouts(known: Ground, nodes: int) -> tuple[Layout, ...]:
+    """Those that make sense at all: a wish that no node count meets has none."""
+    wish, dimensions = known.question.spec.parallelism, known.question.model.dimensions
+    wished = (wish.nodes, wish.tensor, wish.pipeline, wish.attention_data, wish.expert)
+    return _LAYOUTS.of(
+        (Same(dimensions), known.block, known.small, known.room, nodes, wished),
+        lambda: tuple(splits.layouts(wish, known.room, dimensions, nodes=nodes, block=known.block, small=known.small)),
     )
 
 
-def _mtp_problem(spec: Spec, located: Located) -> Problem | None:
-    if not spec.engine.features.mtp or located.mtp:
-        return None
-    return Problem(
-        field="spec.engine.features.mtp",
-        reason="MTPNotInWeights",
-        message=f"{located.weights.repository} does not carry the multi-token-prediction layer; turn mtp off, or use "
-        "weights that have it",
+def _broken(known: Ground, layout: Layout) -> tuple[Problem, ...]:
+    dimensions, mtp = known.question.model.dimensions, known.question.spec.engine.features.mtp
+    return _BROKEN.of(
+        (Same(dimensions), known.block, layout, mtp),
+        lambda: violations(layout.split, dimensions, block=known.block, nodes=layout.nodes, mtp=mtp),
     )
 
 
-def _kv_problem(spec: Spec, accelerator: Accelerator) -> Problem | None:
-    asked = spec.context.kv_cache_precision
-    if asked == "auto" or asked in accelerator.kv_precisions:
-        return None
-    return Problem(
-        field="spec.context.kvCachePrecision",
-        reason="KVPrecisionNotNative",
-        message=f"{accelerator.product} has no {asked} KV cache in {spec.engine.name}; "
-        f"use auto or {', '.join(accelerator.kv_precisions)}",
-    )
+def _attempts(known: Ground) -> Iterator[Option | Attempt]:
+    """Every layout, fewest nodes first: what works as an option, what does not with its problem."""
+    spec = known.question.spec
+    for nodes in splits.node_counts(spec.parallelism):
+        fabric = fabrics.weave(spec.fabric, known.hardware, known.question.catalog, nodes=nodes)
+        if isinstance(fabric, Problem):
+            yield Attempt(nodes=nodes, problem=fabric)
+            continue
+        for layout in _layouts(known, nodes):
+            outcome = _try(known, layout, fabric)
+            yield Attempt(nodes=nodes, problem=outcome) if isinstance(outcome, Problem) else outcome
 
 
-def _room(question: Question, hardware: HardwareClass) -> splits.Room:
-    return splits.Room(
-        product=hardware.product,
-        devices=hardware.accelerators_per_node,
-        asked=question.spec.hardware.accelerators_per_node,
-    )
-
-
-def _startable(question: Question, hardware: HardwareClass, layout: Layout) -> int:
+def _try(known: Ground, layout: Layout, fabric: FabricPlan) -> Option | Problem:
+    question, hardware = known.question, known.hardware
+    if broken := _broken(known, layout):
+        return broken[0]
+    if layout.split.tensor > layout.devices and not fabrics.carries_tensor(fabric):
+        return blame.not_carried(hardware, layout, mtp=question.spec.engine.features.mtp)
+    fitted = _measured(known, layout)
+    tight = None
+    if not fitted.fits:
+        if not _tight_enough(question.spec, fitted):
+            return fitted.problems[0]
+        tight = fitted.problems[0].message.partition(";")[0]
+        fitted = replace(fitted, fits=True, limited_by=None, problems=())
     wanted = max(1, question.spec.replicas)
-    return occupancy.startable(hardware, question.used, nodes=layout.nodes, devices=layout.devices, wanted=wanted)
-
-
-def _too_few(question: Question, hardware: HardwareClass, failed: list[_Attempt], layout: Layout) -> Assessment:
-    """The layout would fit, but there are fewer nodes than it takes."""
-    there = occupancy.widest(hardware)
-    where = f" with one {hardware.topology_key}" if hardware.topology_key else ""
-    wish = question.spec.parallelism
-    asked = wish.nodes is not None
-    needed = f"{layout.nodes} nodes of {layout.devices} {hardware.product}"
-    attempts = [each for each in failed if each.nodes <= there]
-    smaller = f"set nodes to at most {there}" if asked else "use other hardware"
-    problem = Problem(
-        field="spec.parallelism.nodes" if asked else "spec.hardware",
-        reason="NodesMissing",
-        message=f"a group takes {needed}, and {there} usable exist{'s' if there == 1 else ''}{where}; "
-        f"add {layout.nodes - there}, or {smaller}{_with_those(attempts, there)}",
-    )
-    line = _line(hardware, layout.nodes, problem)
-    return Assessment(
+    return Option(
         hardware=hardware,
-        option=None,
-        problem=problem,
-        lines=(*_lines(hardware, attempts), line),
+        precision=known.precision,
+        native=known.accelerator.precisions[0] == known.precision,
+        layout=layout,
+        memory=fitted,
+        engine=known.engine,
+        release=known.release,
+        fabric=fabric,
+        located=known.located,
+        startable=occupancy.startable(
+            hardware, question.used, nodes=layout.nodes, devices=layout.devices, wanted=wanted
+        ),
+        tight=tight,
     )
 
 
-def _with_those(attempts: list[_Attempt], there: int) -> str:
-    """What a smaller wish for context could save."""
-    short = [each.problem for each in attempts if each.problem.reason == "ContextTooLong"]
-    return f"; with {there}: {short[-1].message}" if short else ""
+def _tight_enough(spec: Spec, fitted: MemoryFit) -> bool:
+    return spec.hardware.allow_tight and fitted.kv_tokens >= (spec.context.max_length or TIGHT_TOKENS)
 
 
-def _nothing(question: Question, hardware: HardwareClass, failed: list[_Attempt], room: splits.Room) -> Assessment:
-    if not failed:
-        wish = question.spec.parallelism
-        problem = Problem(
-            field="spec.parallelism",
-            reason="NoLayout",
-            message=f"nodes {wish.nodes or 'any'}, tensor {wish.tensor or 'any'} and pipeline "
-            f"{wish.pipeline or 'any'} do not make whole nodes of {room.used} {hardware.product}; "
-            "leave one of them out",
-        )
-        return _refusal(hardware, 0, problem)
-    # What a user chose is at fault in the first try already; memory is least short in the last one.
-    wish = question.spec.parallelism
-    chosen = wish.tensor is not None or wish.nodes is not None or wish.pipeline is not None
-    legal = [each for each in failed if each.problem.field in {"spec.parallelism", "spec.context.maxLength"}]
-    carried = [each for each in failed if each.problem.reason == _NOT_CARRIED]
-    fabric = [each for each in failed if each.problem.field.startswith("spec.fabric")]
-    if fabric:
-        blamed = fabric[0]
-    elif question.spec.engine.features.mtp and carried:
-        # With MTP there is no way around by pipeline, so the fabric is to blame, not the memory of fewer nodes.
-        blamed = carried[0]
-    else:
-        blamed = failed[0] if chosen or not legal else legal[-1]
-    there = len(hardware.nodes) or splits.MOST_NODES
-    lines = _lines(hardware, [each for each in failed if each.nodes <= there] or [blamed])
-    return Assessment(hardware=hardware, option=None, problem=blamed.problem, lines=lines)
+def _accepted(option: Option, failed: Sequence[Attempt]) -> Assessment:
+    # That a small model would not fit fewer devices of the same node is no refusal worth telling.
+    told = [each for each in failed if each.nodes < option.layout.nodes] if option.small else failed
+    return Assessment(hardware=option.hardware, option=option, problem=None, lines=blame.lines(option.hardware, told))
 
 
-def _refusal(hardware: HardwareClass, nodes: int, problem: Problem) -> Assessment:
-    return Assessment(hardware=hardware, option=None, problem=problem, lines=(_line(hardware, nodes, problem),))
-
-
-def _lines(hardware: HardwareClass, failed: list[_Attempt]) -> tuple[Candidate, ...]:
-    """One line for each number of nodes that was tried in vain, with the reason of its first layout."""
-    first: dict[int, Problem] = {}
-    for attempt in failed:
-        first.setdefault(attempt.nodes, attempt.problem)
-    return tuple(_line(hardware, nodes, first[nodes]) for nodes in sorted(first))
-
-
-def _line(hardware: HardwareClass, nodes: int, problem: Problem) -> Candidate:
-    reason = problem.message.partition(";")[0]
-    return Candidate(product=hardware.product, nodes_per_group=nodes, verdict="refused", reason=reason)
+def _refused(hardware: HardwareClass, problem: Problem, *lines: Candidate) -> Assessment:
+    return Assessment(hardware=hardware, option=None, problem=problem, lines=lines)

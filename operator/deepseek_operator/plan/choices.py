@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from deepseek_operator.api.problems import Problem
+from deepseek_operator.api.problems import Problem, Suggestion
 from deepseek_operator.api.resource import Engine, Hardware
 from deepseek_operator.catalog.types import Accelerator, Catalog, EngineRelease, Model, Precision, WeightLayout
 from deepseek_operator.plan.types import EngineChoice
@@ -27,6 +27,7 @@ def find_model(name: str, catalog: Catalog) -> Model | Problem:
                 field="spec.model",
                 reason="ModelNotPlanned",
                 message=f"{name} is not planned: {refused.reason}; use {refused.instead}",
+                suggestions=_each("spec.model", [refused.instead]),
             )
     repositories = sorted(model.repository for model in catalog.models.values())
     near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
@@ -35,6 +36,7 @@ def find_model(name: str, catalog: Catalog) -> Model | Problem:
         field="spec.model",
         reason="UnknownModel",
         message=f"{name} is not in the catalogue; use {_either(nearest)}",
+        suggestions=_each("spec.model", nearest),
     )
 
 
@@ -54,6 +56,7 @@ def find_products(hardware: Hardware, catalog: Catalog) -> tuple[Accelerator, ..
         reason="VendorContradictsProduct",
         message=f"{found[0].product} is made by {found[0].vendor}, not {hardware.vendor}; "
         f"set vendor to {found[0].vendor}, or leave it out",
+        suggestions=_each("spec.hardware.vendor", [found[0].vendor]),
     )
 
 
@@ -83,6 +86,7 @@ def find_release(
             reason="UnknownVersion",
             message=f"{engine.name} {engine.version} for {vendor} {architecture} is not in the catalogue; "
             f"use {_either(versions)}, or name its image in spec.engine.image",
+            suggestions=_each("spec.engine.version", versions),
         )
     release = release or known[0]
     own = engine.image is not None
@@ -149,7 +153,13 @@ def _unknown_product(text: str, accelerators: Iterable[Accelerator]) -> Problem:
         field="spec.hardware.product",
         reason="UnknownProduct",
         message=f"{text} is not in the catalogue; use {_either(nearest)}, or leave it out",
+        suggestions=_each("spec.hardware.product", nearest),
     )
+
+
+def _each(field: str, values: Iterable[str]) -> tuple[Suggestion, ...]:
+    """Proposals to try: planning keeps those that work."""
+    return tuple(Suggestion(changes=((field, value),)) for value in values)
 
 
 def _either(names: list[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from deepseek_operator.api.problems import Problem
+from deepseek_operator.api.problems import Problem, Suggestion
 from deepseek_operator.plan.types import Candidate, MemoryFit, Plan, Refusal
 
 
@@ -42,6 +42,9 @@ def plan_document(outcome: Plan | Refusal, *, launch: Commands | None, groups: i
         "considered": [_considered(each) for each in outcome.considered],
         "warnings": list(outcome.warnings),
         "problems": [problem_document(each) for each in problems],
+        "suggestions": [
+            {"field": field, "set": dict(suggestion.changes)} for suggestion, field in _suggested(problems).items()
+        ],
     }
 
 
@@ -70,6 +73,15 @@ def fit_document(fit: MemoryFit, *, engine: str) -> dict[str, Any]:
         "limitedBy": fit.limited_by,
         "problems": [problem_document(each) for each in fit.problems],
     }
+
+
+def _suggested(problems: Sequence[Problem]) -> dict[Suggestion, str]:
+    """Each suggestion once, with the first field that it cures."""
+    found: dict[Suggestion, str] = {}
+    for problem in problems:
+        for suggestion in problem.suggestions:
+            found.setdefault(suggestion, problem.field)
+    return found
 
 
 def problem_document(problem: Problem) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from deepseek_operator.api.problems import Problem
+from deepseek_operator.api.problems import Problem, Suggestion
 from deepseek_operator.api.resource import Fabric
 from deepseek_operator.catalog.types import Catalog
 from deepseek_operator.plan.inventory import rdma_count
@@ -61,6 +61,9 @@ def _amount(fabric: Fabric, hardware: HardwareClass, catalog: Catalog, resource:
             reason="RDMAResourceMissing",
             message=f"no {resource} on all nodes of {hardware.product} (they offer: {known}); name one of those, or "
             "leave it out",
+            suggestions=tuple(
+                Suggestion(changes=(("spec.fabric.rdma.resource", name),)) for name in sorted(hardware.extended)
+            ),
         )
     count = fabric.rdma.count or rdma_count(resource, hardware.extended, catalog)
     if count > offered:
@@ -68,5 +71,6 @@ def _amount(fabric: Fabric, hardware: HardwareClass, catalog: Catalog, resource:
             field="spec.fabric.rdma.count",
             reason="RDMACountTooLarge",
             message=f"a node of {hardware.product} offers {offered} {resource}, not {count}; use at most {offered}",
+            suggestions=(Suggestion(changes=(("spec.fabric.rdma.count", offered),)),),
         )
     return count

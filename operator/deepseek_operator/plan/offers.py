@@ -46,7 +46,7 @@ def offers(
     without nodes: a pool that scales from zero.
     """
     allowed = {each.product for each in products}
-    labels = {**inventory.labels, **{node.name: node.labels for node in inventory.unlabelled}}
+    labels = _labels(inventory) if topology_key else {}
     classes: list[HardwareClass] = []
     refused: list[Candidate] = []
     problems: list[Problem] = []
@@ -74,11 +74,17 @@ def offers(
             else:
                 classes.append(outcome)
         if not classes and not problems and not there & allowed and not _nameless(products[0], inventory, catalog):
-            classes.append(replace(_expected(hardware, products[0], catalog), topology_key=topology_key))
+            classes.append(replace(expected_class(hardware, products[0], catalog), topology_key=topology_key))
     if classes:
         return Offers(classes=tuple(classes), refused=tuple(refused))
-    problem = next(iter(problems), None) or _out_of_reach(inventory, catalog, {each.vendor for each in products})
+    problem = next(iter(problems), None) or _out_of_reach(
+        hardware, inventory, catalog, {each.vendor for each in products}
+    )
     return Offers(classes=(), refused=tuple(refused), problem=problem)
+
+
+def _labels(inventory: Inventory) -> Mapping[str, Mapping[str, str]]:
+    return {**inventory.labels, **{node.name: node.labels for node in inventory.unlabelled}}
 
 
 def _selected(each: HardwareClass, inventory: Inventory, hardware: Hardware) -> tuple[str, ...]:
@@ -162,10 +168,11 @@ def _of_vendor(nodes: Sequence[Node], resources: Sequence[str]) -> Iterator[Node
     return (node for node in nodes if any(resource in node.allocatable for resource in resources))
 
 
-def _out_of_reach(inventory: Inventory, catalog: Catalog, vendors: set[str]) -> Problem | None:
+def _out_of_reach(hardware: Hardware, inventory: Inventory, catalog: Catalog, vendors: set[str]) -> Problem | None:
     """Nodes that only lack labels, or whose devices pods cannot request: no new node would help."""
     resources = [resource for vendor in sorted(vendors) for resource in catalog.vendors[vendor].resources]
-    unlabelled = {node.name for node in _of_vendor(inventory.unlabelled, resources)}
+    nameless = _of_vendor(inventory.unlabelled, resources)
+    unlabelled = {node.name for node in nameless if selected(node.labels, hardware.node_selector)}
     missing = [each for each in inventory.skipped if each.name in unlabelled]
     if missing:
         return Problem(field="spec.hardware.nodeSelector", reason="LabelsMissing", message=_told(missing))
@@ -180,7 +187,8 @@ def _told(skipped: Sequence[SkippedNode]) -> str:
     return f"{skipped[0].message}{more}"
 
 
-def _expected(hardware: Hardware, accelerator: Accelerator, catalog: Catalog) -> HardwareClass:
+def expected_class(hardware: Hardware, accelerator: Accelerator, catalog: Catalog) -> HardwareClass:
+    """A class without nodes, by the catalogue's figures."""
     vendor = catalog.vendors[accelerator.vendor]
     exact = (label for label in accelerator.labels if not any("*" in value for value in label.values()))
     return HardwareClass(

@@ -180,6 +180,8 @@ def _divisors(number: int) -> list[int]:
 
 
 def _listed(numbers: list[int]) -> str:
+    if not numbers:
+        return "none, whatever the number"
     if len(numbers) == 1:
         return str(numbers[0])
     return f"{', '.join(map(str, numbers[:-1]))} or {numbers[-1]}"

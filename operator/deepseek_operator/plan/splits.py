@@ -130,11 +130,11 @@ def _on_one(
     tensor = room.used // stages
     if room.asked is None and not wish.expert and not wish.attention_data:
         legal = legal_tensors(dimensions, block=block, most=tensor)
-        if small:
+        if small and legal:
             for each in legal:
                 yield Layout(nodes=1, devices=each * stages, split=_split(wish, each, stages))
             return
-        tensor = legal[-1]
+        tensor = legal[-1] if legal else tensor
     yield Layout(nodes=1, devices=tensor * stages, split=_split(wish, tensor, stages))
 
 

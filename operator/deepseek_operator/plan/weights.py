@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Final, Literal
 
 from deepseek_operator.api.names import WEIGHTS_DIRECTORY
-from deepseek_operator.api.problems import Problem
+from deepseek_operator.api.problems import Problem, Suggestion
 from deepseek_operator.api.resource import Spec
 from deepseek_operator.catalog.types import Catalog, Checkpoint, Model, WeightLayout
 from deepseek_operator.plan.choices import find_layout
@@ -64,6 +64,10 @@ class Sources:
     catalog: Catalog
     facts: Facts
     namespace: str
+    _found: dict[tuple[str, str], Located | Problem] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """Answers that were given: each class asks for several precisions."""
 
     def find(self, precision: str, *, architecture: str) -> Located | Problem:
         """The weights in a precision for devices of an architecture.
@@ -71,6 +75,12 @@ class Sources:
         Returns:
             A Problem where no source or no volume is left; its message says what to set or install.
         """
+        key = precision, architecture
+        if key not in self._found:
+            self._found[key] = self._find(precision, architecture)
+        return self._found[key]
+
+    def _find(self, precision: str, architecture: str) -> Located | Problem:
         spec, source = self.spec, self.spec.weights.source
         chosen = self._checkpoint(precision, architecture)
         if isinstance(chosen, Problem):
@@ -132,6 +142,7 @@ class Sources:
                 message=f"{self.model.repository} has no {precision} weights of its publisher; set "
                 f"spec.weights.allowVariant to true to use {variant.repository}, which {variant.publisher} made, or "
                 f"precision to {_alternatives(self.model)}",
+                suggestions=(Suggestion(changes=(("spec.weights.allowVariant", True),)),),
             )
         return variant
 
@@ -254,6 +265,7 @@ def _wrong_repository(repository: str, model: Model, precision: str, catalog: Ca
                     reason="SourceOfOtherModel",
                     message=f"{repository} is {other.name}, not {model.name}; set spec.model to {other.repository}, "
                     "or name another source",
+                    suggestions=(Suggestion(changes=(("spec.model", other.repository),)),),
                 )
             if checkpoint.precision != precision:
                 return Problem(
@@ -261,6 +273,7 @@ def _wrong_repository(repository: str, model: Model, precision: str, catalog: Ca
                     reason="SourcePrecision",
                     message=f"{repository} holds {checkpoint.precision} weights, not {precision}; name a repository "
                     f"or directory with {precision} weights, or use precision {checkpoint.precision}",
+                    suggestions=(Suggestion(changes=(("spec.precision", checkpoint.precision),)),),
                 )
     return None
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from deepseek_operator.plan.types import Facts
+from deepseek_operator.catalog.load import load
+from deepseek_operator.plan.inventory import read_node, take_inventory
+from deepseek_operator.plan.placement import make_plan
+from deepseek_operator.plan.types import Facts, Plan
 from tests.unit.plan import nodes
-from tests.unit.plan.cases import BF16_SOURCE, plan_of
+from tests.unit.plan.cases import BF16_SOURCE, FACTS, plan_of, spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from deepseek_operator.catalog.types import Catalog
     from tests.unit.plan.nodes import Manifest
 
 FP8: dict[str, Any] = {"precision": "fp8"}
@@ -262,3 +267,58 @@ def test_nodes_with_little_host_memory_are_warned_of() -> None:
     small["status"]["allocatable"]["memory"] = "96Gi"
     assert any("70 GiB while they load" in each for each in plan_of([small], **FP8).warnings)
     assert not any("while they load" in each for each in plan_of([nodes.h200("a")], **FP8).warnings)
+
+
+def forgetful() -> Catalog:
+    """The same catalogue as objects of its own, for which nothing is remembered yet."""
+    catalog = load()
+    models = {name: replace(each, dimensions=replace(each.dimensions)) for name, each in catalog.models.items()}
+    return replace(catalog, models=models)
+
+
+MEANT_ALIKE: list[dict[str, Any]] = [
+    {"model": "deepseek-ai/DeepSeek-R1", "precision": "int8", "weights": {"allowVariant": True}, **change}
+    for change in (
+        {},
+        {"weights": {"source": "hf://meituan/DeepSeek-R1-Channel-INT8"}},
+        {"context": {"maxLength": 8192}},
+        {"context": {"maxRunningRequests": 16}},
+        {"engine": {"version": "0.5.18"}},
+        {"parallelism": {"attentionData": 8}},
+        {"parallelism": {"expert": 8}},
+        {"hardware": {"acceleratorsPerNode": 4}},
+        {"model": "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", "precision": "bf16"},
+        {"precision": "bf16", "weights": {"source": "pvc://weights/r1-bf16"}},
+        {"precision": "bf16", "weights": {"source": "pvc://weights/r1-bf16"}, "engine": {"features": {"mtp": True}}},
+        {"precision": "bf16", "weights": {"source": "pvc://weights/r1"}, "context": {"kvCachePrecision": "bf16"}},
+        {"model": "deepseek-ai/DeepSeek-V2.5", "precision": "bf16"},
+        {"model": "deepseek-ai/DeepSeek-V2.5", "precision": "awq", "weights": {"source": "pvc://weights/awq"}},
+        {"model": "deepseek-ai/DeepSeek-V2.5", "precision": "w4a8", "weights": {"source": "pvc://weights/w4a8"}},
+        {"model": "deepseek-ai/DeepSeek-V2-Lite", "precision": "bf16", "parallelism": {"tensor": 2}},
+        {"model": "deepseek-ai/DeepSeek-V2-Lite", "precision": "fp8", "weights": {"source": "pvc://weights/fp8"}},
+        {"model": "deepseek-ai/DeepSeek-V2-Lite", "precision": "bf16", "weights": {"source": "pvc://weights/bf16"}},
+        {
+            "model": "deepseek-ai/DeepSeek-V2-Lite",
+            "precision": "fp8",
+            "weights": {"source": "pvc://weights/fp8"},
+            "parallelism": {"tensor": 2},
+        },
+    )
+]
+
+
+@pytest.mark.parametrize("make", [nodes.a100, nodes.h100, nodes.mi300x, nodes.ascend910b])
+def test_what_is_remembered_of_one_spec_is_no_answer_to_another(make: Callable[..., Manifest]) -> None:
+    def outcomes(specs: list[dict[str, Any]], catalog: Catalog | None) -> list[Any]:
+        found = []
+        for fields in specs:
+            known = catalog or forgetful()
+            inventory = take_inventory(map(read_node, many(make, 4)), known)
+            found.append(make_plan(spec_of(fields), inventory, known, FACTS, namespace="default", name="x"))
+        return found
+
+    alone = outcomes(MEANT_ALIKE, None)
+    shared = forgetful()
+    assert outcomes(MEANT_ALIKE, shared) == alone
+    assert outcomes(MEANT_ALIKE[::-1], forgetful()) == alone[::-1]
+    assert sum(isinstance(each, Plan) for each in alone) > 1

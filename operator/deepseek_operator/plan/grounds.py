@@ -1,0 +1,169 @@
+"""What is settled for a hardware class before any layout is tried: precision, weights, engine release, room."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+
+from deepseek_operator.api.problems import Problem, Suggestion
+from deepseek_operator.api.resource import Spec
+from deepseek_operator.catalog.types import Accelerator, Catalog, EngineRelease, Model
+from deepseek_operator.plan import splits
+from deepseek_operator.plan.choices import find_release, products_for, served_precisions
+from deepseek_operator.plan.memo import Same
+from deepseek_operator.plan.rules import block_of
+from deepseek_operator.plan.types import EngineChoice, HardwareClass
+from deepseek_operator.plan.weights import Located, Sources
+
+_DENSE_ATTENTION = "deepseek-ai/DeepSeek-V3.1"
+"""The last model before sparse attention."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What all classes are asked: the spec, its model, and where weights of each precision would come from."""
+
+    spec: Spec
+    model: Model
+    catalog: Catalog
+    sources: Sources
+    used: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What is settled for a class."""
+
+    question: Question
+    hardware: HardwareClass
+    accelerator: Accelerator
+    precision: str
+    located: Located
+    engine: EngineChoice
+    release: EngineRelease
+    room: splits.Room
+    block: int | None
+    """Edge of the blocks of weights that a rank must hold whole."""
+    small: bool
+    """The model may take a part of a node."""
+    memory_key: Hashable
+    """Everything that the memory of a layout depends on besides the layout."""
+
+
+def ground(question: Question, hardware: HardwareClass) -> Ground | Problem:
+    """What is settled for a class, or the problem that no layout could cure."""
+    spec = question.spec
+    accelerator = next(each for each in question.catalog.accelerators if each.product == hardware.product)
+    precision = _sparse_problem(question, accelerator) or _precision(question, accelerator)
+    if isinstance(precision, Problem):
+        return precision
+    located = question.sources.find(precision, architecture=accelerator.architecture)
+    if isinstance(located, Problem):
+        return located
+    found = find_release(spec.engine, question.catalog, vendor=hardware.vendor, architecture=hardware.architecture)
+    if isinstance(found, Problem):
+        return found
+    room = splits.Room(
+        product=hardware.product,
+        devices=hardware.accelerators_per_node,
+        asked=spec.hardware.accelerators_per_node,
+    )
+    problem = (
+        splits.contradiction(spec.parallelism, room) or _kv_problem(spec, accelerator) or _mtp_problem(spec, located)
+    )
+    if problem is not None:
+        return problem
+    engine, release = found
+    return Ground(
+        question=question,
+        hardware=hardware,
+        accelerator=accelerator,
+        precision=precision,
+        located=located,
+        engine=engine,
+        release=release,
+        room=room,
+        block=block_of(located.layout, question.model.dimensions),
+        small=splits.is_small(located.weights.size_gib),
+        memory_key=_memory_key(question, hardware, located, release),
+    )
+
+
+def _memory_key(question: Question, hardware: HardwareClass, located: Located, release: EngineRelease) -> Hashable:
+    context = question.spec.context
+    return (
+        Same(question.catalog),
+        Same(question.model),
+        Same(located.layout),
+        Same(release),
+        (context.max_length, context.max_running_requests, context.kv_cache_precision),
+        question.spec.engine.features.mtp,
+        (hardware.vendor, hardware.architecture, hardware.memory_gib),
+    )
+
+
+def _precision(question: Question, accelerator: Accelerator) -> str | Problem:
+    asked: str = question.spec.precision
+    served = served_precisions(accelerator, question.catalog)
+    if asked == "auto":
+        # Quantised weights of other publishers come last, and only where the user allows them.
+        tried = served if question.spec.weights.allow_variant else accelerator.precisions
+        usable = [each for each in tried if _is_located(question, accelerator, each)]
+        return usable[0] if usable else accelerator.precisions[0]
+    if asked in served:
+        return asked
+    others = ", ".join(accelerator.precisions)
+    located = all(_is_located(question, accelerator, each) for each in accelerator.precisions)
+    source = "" if located else " and spec.weights.source to such weights"
+    return Problem(
+        field="spec.precision",
+        reason="PrecisionNotNative",
+        message=f"{accelerator.product} does not run DeepSeek's {asked} in {question.spec.engine.name}; set precision "
+        f"to {others}{source}, or use one of {products_for(asked, question.catalog)}",
+    )
+
+
+def _is_located(question: Question, accelerator: Accelerator, precision: str) -> bool:
+    return isinstance(question.sources.find(precision, architecture=accelerator.architecture), Located)
+
+
+def _sparse_problem(question: Question, accelerator: Accelerator) -> Problem | None:
+    """DeepSeek-V3.2's attention, where it has no kernels."""
+    able = question.catalog.memory_rules.sparse_architectures
+    if not question.model.dimensions.sparse or accelerator.architecture in able:
+        return None
+    products = ", ".join(
+        each.aliases[0] if each.aliases else each.product
+        for each in question.catalog.accelerators
+        if each.architecture in able
+    )
+    return Problem(
+        field="spec.model",
+        reason="SparseAttentionMissing",
+        message=f"{question.model.repository} needs sparse attention, for which {question.spec.engine.name} has no "
+        f"kernels on {accelerator.product} ({accelerator.architecture}); use {_DENSE_ATTENTION}, or one of {products}",
+        suggestions=(Suggestion(changes=(("spec.model", _DENSE_ATTENTION),)),),
+    )
+
+
+def _mtp_problem(spec: Spec, located: Located) -> Problem | None:
+    if not spec.engine.features.mtp or located.mtp:
+        return None
+    return Problem(
+        field="spec.engine.features.mtp",
+        reason="MTPNotInWeights",
+        message=f"{located.weights.repository} does not carry the multi-token-prediction layer; turn mtp off, or use "
+        "weights that have it",
+    )
+
+
+def _kv_problem(spec: Spec, accelerator: Accelerator) -> Problem | None:
+    asked = spec.context.kv_cache_precision
+    if asked == "auto" or asked in accelerator.kv_precisions:
+        return None
+    return Problem(
+        field="spec.context.kvCachePrecision",
+        reason="KVPrecisionNotNative",
+        message=f"{accelerator.product} has no {asked} KV cache in {spec.engine.name}; "
+        f"use auto or {', '.join(accelerator.kv_precisions)}",
+    )
