@@ -77,7 +77,7 @@ class Reconciler:
         self._copies: dict[tuple[str, str], bytes] = {}
         """By UID of the deployment and revision: two deployments of one spec differ in their templates."""
         self._troubles = Troubles(client)
-        self._asking: set[asyncio.Task[None]] = set()
+        self._asking: dict[Key, asyncio.Task[None]] = {}
 
     async def work(self) -> None:
         """Take keys from the queue for ever."""
@@ -155,9 +155,9 @@ class Reconciler:
             if deployment and await self._troubles.ask(self._cache.snapshot(deployment)):
                 self._queue.add(key)
 
-        task = asyncio.get_running_loop().create_task(ask())
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
+        if key not in self._asking:
+            self._asking[key] = asyncio.get_running_loop().create_task(ask())
+            self._asking[key].add_done_callback(lambda _: self._asking.pop(key, None))
 
     def _forget(self, key: Key, deployment: DeploymentRecord | None) -> None:
         self._told.pop(key, None)

@@ -157,3 +157,12 @@ async def test_a_default_storage_class_is_seen(
 async def test_the_time_of_the_last_comparison_is_a_metric(verifier: Verifier) -> None:
     await verifier.fill()
     assert (REGISTRY.get_sample_value("deepseek_operator_verified_timestamp_seconds") or 0) > 1_700_000_000
+
+
+async def test_a_default_storage_class_that_appears_wakes_everybody_once(server: StandIn, verifier: Verifier) -> None:
+    await verifier.fill()
+    assert await verifier.compare() == set()
+    annotations = {"storageclass.kubernetes.io/is-default-class": "true"}
+    server.add(kinds.STORAGE_CLASS, {"metadata": {"name": "fast", "annotations": annotations}})
+    assert await verifier.compare() == {KEY}
+    assert await verifier.compare() == set()
