@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any
 
-from deepseek_operator.api.names import FIELD_MANAGER
+from deepseek_operator.api.names import FIELD_MANAGER, GROUP
 from deepseek_operator.control import kinds
 from deepseek_operator.control.client import JSON_PATCH, MERGE_PATCH, ApiError, KubeClient
 
@@ -25,12 +25,22 @@ EXPECTED = {
     "apply with another UID": "ConflictError 422 Invalid",
     "apply with the UID of a missing object": "ConflictError 409 Conflict",
     "JSON patch whose test fails": "ApiError 422 Invalid",
+    "JSON patch whose tests of UID and label hold": "done",
+    "JSON patch with another UID": "ApiError 422 Invalid",
+    "JSON patch with another label": "ApiError 422 Invalid",
+    "JSON patch with a label that is missing": "ApiError 422 Invalid",
+    "JSON patch whose test fails is told by": "the server rejected our request due to an error in our request",
+    "JSON patch of a missing object": "NotFoundError 404 NotFound",
     "renaming Update to Apply": "Apply",
+    "apply with its version": "done",
+    "apply with a stale version": "ConflictError 409 Conflict",
     "apply after renaming drops what was dropped": "gone",
     "apply of the same again changes no version": "same",
     "merge patch with its UID": "done",
     "merge patch with another UID": "ConflictError 422 Invalid",
     "merge patch of a missing object": "NotFoundError 404 NotFound",
+    "PUT with its version": "done",
+    "PUT drops what it leaves out": "gone",
     "PUT with a stale version": "ConflictError 409 Conflict",
     "PUT with another UID": "ConflictError 409 Conflict",
     "DELETE with another UID": "ConflictError 409 Conflict",
@@ -41,7 +51,7 @@ EXPECTED = {
 }
 
 
-async def answers(client: KubeClient, namespace: str) -> dict[str, str]:
+async def answers(client: KubeClient, namespace: str) -> dict[str, str]:  # noqa: PLR0915 - one story, in order
     """Each question with the answer of the server behind the client."""
     found: dict[str, str] = {}
 
@@ -69,8 +79,20 @@ async def answers(client: KubeClient, namespace: str) -> dict[str, str]:
     missing = wanted(labels={}, uid=OTHER, name="missing")
     found["apply with the UID of a missing object"] = await _told(client.apply(KIND, missing))
     await client.delete(KIND, namespace, "x", uid=uid)
-    await client.create(KIND, wanted(labels={"a": "1", "b": "1"}))
+    await client.create(KIND, wanted(labels={"a": "1", "b": "1", f"{GROUP}/c": "1"}))
     uid = (await live())["metadata"]["uid"]
+    for title, name, tests in (
+        ("JSON patch whose tests of UID and label hold", "x", (uid, "c", "1")),
+        ("JSON patch with another UID", "x", (OTHER, "c", "1")),
+        ("JSON patch with another label", "x", (uid, "c", "2")),
+        ("JSON patch with a label that is missing", "x", (uid, "d", "1")),
+        ("JSON patch of a missing object", "missing", (uid, "c", "1")),
+    ):
+        found[title] = await _told(_guarded(client, namespace, name, *tests))
+    try:
+        await _rename(client, namespace, version="0")
+    except ApiError as error:
+        found["JSON patch whose test fails is told by"] = str(error).partition(": ")[2]
     found["JSON patch whose test fails"] = await _told(_rename(client, namespace, version="0"))
     version = (await live())["metadata"]["resourceVersion"]
     await _rename(client, namespace, version=version)
@@ -79,12 +101,24 @@ async def answers(client: KubeClient, namespace: str) -> dict[str, str]:
     labels = (await live())["metadata"]["labels"]
     found["apply after renaming drops what was dropped"] = "kept" if "b" in labels else "gone"
     version = (await live())["metadata"]["resourceVersion"]
+    found["apply with its version"] = await _told(
+        client.apply(KIND, wanted(labels={"a": "1"}, uid=uid, resourceVersion=version))
+    )
+    found["apply with a stale version"] = await _told(
+        client.apply(KIND, wanted(labels={"a": "2"}, uid=uid, resourceVersion="1"))
+    )
     await client.apply(KIND, wanted(labels={"a": "1"}, uid=uid))
     same = version == (await live())["metadata"]["resourceVersion"]
     found["apply of the same again changes no version"] = "same" if same else "another"
     found["merge patch with its UID"] = await _told(_merge(client, namespace, "x", uid))
     found["merge patch with another UID"] = await _told(_merge(client, namespace, "x", OTHER))
     found["merge patch of a missing object"] = await _told(_merge(client, namespace, "missing", OTHER))
+    current = (await live())["metadata"]["resourceVersion"]
+    found["PUT with its version"] = await _told(
+        client.replace(KIND, wanted(labels={"z": "1"}, uid=uid, resourceVersion=current))
+    )
+    labels = (await live())["metadata"]["labels"]
+    found["PUT drops what it leaves out"] = "kept" if "a" in labels else "gone"
     stale = wanted(labels={}, uid=uid, resourceVersion=version)
     found["PUT with a stale version"] = await _told(client.replace(KIND, stale))
     fresh = (await live())["metadata"]["resourceVersion"]
@@ -113,6 +147,15 @@ async def _rename(client: KubeClient, namespace: str, *, version: str) -> None:
         {"op": "replace", "path": "/metadata/managedFields/0/operation", "value": "Apply"},
     ]
     await client.patch(KIND, namespace, "x", patch, content_type=JSON_PATCH)
+
+
+async def _guarded(client: KubeClient, namespace: str, name: str, uid: str, label: str, value: str) -> None:
+    patch = [
+        {"op": "test", "path": "/metadata/uid", "value": uid},
+        {"op": "test", "path": f"/metadata/labels/{GROUP.replace('/', '~1')}~1{label}", "value": value},
+        {"op": "replace", "path": "/spec/maxUnavailable", "value": 0},
+    ]
+    await client.patch(KIND, namespace, name, patch, content_type=JSON_PATCH)
 
 
 async def _merge(client: KubeClient, namespace: str, name: str, uid: str) -> None:

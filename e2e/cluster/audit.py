@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ class Request:
     namespace: str
     name: str
     code: int
+    received: datetime
+    """By the API server's clock."""
 
     @property
     def mutating(self) -> bool:
@@ -65,4 +68,5 @@ def _request(event: dict[str, Any]) -> Request:
         namespace=target.get("namespace", ""),
         name=target.get("name", ""),
         code=event.get("responseStatus", {}).get("code", 0),
+        received=datetime.fromisoformat(event["requestReceivedTimestamp"]),
     )

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from e2e.cluster import Cluster, up, writes
+from e2e.cluster import Cluster, requests, up, writes
 
 ROOT = Path(__file__).resolve().parents[2]
 NODES = ROOT / "e2e" / "cluster" / "nodes"
@@ -206,12 +206,17 @@ class World:
         return self.cluster.audit_log.stat().st_size
 
     def writes(self, *, after: int) -> list[str]:
-        """Mutating requests of the operator in this namespace; its Lease lives in another."""
+        """Mutating requests of the operator in this namespace and outside all; its Lease lives in another."""
         return [
             f"{request.verb} {request.resource} {request.name}"
             for request in writes(self.cluster.audit_log, user_agent="deepseek-operator", after=after)
-            if request.namespace == self.namespace
+            if request.namespace in (self.namespace, "")
         ]
+
+    def seconds(self, *, after: int) -> float:
+        """How long the audit log has gone on since a mark, by its own time stamps."""
+        stamps = [request.received for request in requests(self.cluster.audit_log, after=after)]
+        return (max(stamps) - min(stamps)).total_seconds() if stamps else 0.0
 
 
 @pytest.fixture

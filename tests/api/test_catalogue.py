@@ -92,6 +92,6 @@ def test_a_product_added_by_a_configmap_is_planned_on_within_seconds_and_running
 
     world.kubectl("-n", OWN_NAMESPACE, "delete", "configmap", extension)
     eventually(lambda: entries(operator, "taken") == 0, what="the catalogue is the package's again")
-    eventually(lambda: quiet(world), what="the operator settles")
+    eventually(lambda: quiet(world, operator), what="the operator settles")
     assert {pod["metadata"]["uid"] for pod in world.pods()} == before
     assert world.condition("Ready")["status"] == "True"

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.api.conftest import GROUP, Operator, UseNodes, World, eventually
 
 pytestmark = pytest.mark.usefixtures("operator", "h100")
+RECONCILES = "deepseek_operator_reconciles_total"
+QUIET_SECONDS = 2.0
 
 
 def test_ten_lines_become_a_serving_group_over_two_nodes(world: World) -> None:
@@ -35,14 +42,16 @@ def test_status_before_the_first_visit_is_unknown(world: World, operator: Operat
 def test_a_settled_cluster_sees_no_write_even_across_a_restart_and_then_changes_are_acted_on(
     world: World, operator: Operator
 ) -> None:
+    begun = world.mark()
     world.apply()
     world.wait_ready()
-    eventually(lambda: quiet(world), what="the operator settles")
+    eventually(lambda: quiet(world, operator), what="the operator settles")
+    assert any(write.startswith("create persistentvolumes ") for write in world.writes(after=begun))
     mark = world.mark()
     operator.stop()
     operator.start()
-    eventually(lambda: operator.metric("deepseek_operator_reconciles_total") >= 1, what="a reconcile")
-    eventually(lambda: quiet(world), what="the operator settles")
+    eventually(lambda: operator.metric(RECONCILES) >= 1, what="a reconcile")
+    eventually(lambda: quiet(world, operator), what="the operator settles")
     assert world.writes(after=mark) == []
     world.kubectl("-n", world.namespace, "delete", "service", "x-g0")
     eventually(lambda: world.items("svc", f"{GROUP}/group=0"), seconds=5, what="the Service is back")
@@ -50,12 +59,16 @@ def test_a_settled_cluster_sees_no_write_even_across_a_restart_and_then_changes_
     eventually(lambda: len(world.items("sts")) == 2, seconds=5, what="the second group")
 
 
-def quiet(world: World) -> bool:
-    """The audit log shows nothing of ours while three verdicts are read."""
-    mark = world.mark()
-    for _ in range(3):
+def quiet(world: World, operator: Operator) -> bool:
+    """For two seconds of the audit log's own time the operator neither wrote nor had anything to look at."""
+    mark, before = world.mark(), operator.metric(RECONCILES)
+
+    def passed() -> bool:
         world.deployment()
-    return not world.writes(after=mark)
+        return world.seconds(after=mark) >= QUIET_SECONDS
+
+    eventually(passed, what="the audit log goes on")
+    return before > 0 and operator.metric(RECONCILES) == before and not world.writes(after=mark)
 
 
 def test_scale_up_and_down_by_kubectl_scale(world: World) -> None:
@@ -170,13 +183,13 @@ def test_a_child_edited_by_hand_is_put_right(world: World) -> None:
     eventually(lambda: world.get("netpol", "x-g0")["spec"].get("ingress"), seconds=5, what="mended")
 
 
-def test_labels_that_others_add_to_children_are_left_alone(world: World) -> None:
+def test_labels_that_others_add_to_children_are_left_alone(world: World, operator: Operator) -> None:
     world.apply()
     world.wait_ready()
-    eventually(lambda: quiet(world), what="the operator settles")
+    eventually(lambda: quiet(world, operator), what="the operator settles")
     mark = world.mark()
     world.kubectl("-n", world.namespace, "label", "svc", "x", "team=serving")
-    eventually(lambda: quiet(world), what="the operator settles")
+    eventually(lambda: quiet(world, operator), what="the operator settles")
     assert world.writes(after=mark) == []
 
 
@@ -252,11 +265,110 @@ def test_labels_that_appear_late_make_a_waiting_deployment_start(world: World, u
     world.wait_ready()
 
 
-def test_the_objects_are_what_render_prints(world: World) -> None:
+def test_a_lost_revision_comes_back_and_its_group_stays_where_it_is(
+    world: World, operator: Operator, use_nodes: UseNodes
+) -> None:
     world.apply()
     world.wait_ready()
-    live = world.get("sts", "x-g0")
-    engine = live["spec"]["template"]["spec"]["containers"][0]
-    assert json.dumps(engine["command"])
-    assert live["spec"]["podManagementPolicy"] == "Parallel"
-    assert live["spec"]["updateStrategy"] == {"type": "OnDelete"}
+    before = {pod["metadata"]["uid"] for pod in world.pods()}
+    use_nodes("nvidia-h100.yaml", "nvidia-h200.yaml")
+    (revision,) = world.items("controllerrevision", f"{GROUP}/revision-of")
+    name = revision["metadata"]["name"]
+    world.kubectl("-n", world.namespace, "delete", "controllerrevision", name)
+
+    def back() -> Any:
+        found = world.items("controllerrevision", f"{GROUP}/revision-of")
+        return found and found[0]
+
+    again = eventually(back, seconds=10, what="the revision is back")
+    assert again["metadata"]["uid"] != revision["metadata"]["uid"]
+    assert again["data"] == revision["data"]
+    eventually(lambda: quiet(world, operator), what="the operator settles")
+    assert before == {pod["metadata"]["uid"] for pod in world.pods()}
+    assert world.condition("Ready")["status"] == "True"
+
+
+def test_a_service_that_no_apply_can_mend_is_put_right_and_then_left_alone(world: World, operator: Operator) -> None:
+    world.apply()
+    world.wait_ready()
+    before = world.get("svc", "x")
+    world.patch("svc", "x", {"spec": {"ports": [{"port": 9999}]}})
+    eventually(lambda: world.get("svc", "x")["spec"]["ports"] == before["spec"]["ports"], what="mended")
+    assert world.get("svc", "x")["metadata"]["uid"] == before["metadata"]["uid"]
+    eventually(lambda: quiet(world, operator), what="the operator settles")
+
+
+def test_the_objects_are_what_render_prints(world: World, operator: Operator) -> None:
+    world.apply()
+    deployment = world.wait_ready()
+    printed = subprocess.run(
+        [
+            *(Path(sys.executable).with_name("deepseek-operator"), "render", "-f", "-", "-o", "json"),
+            *("--config", operator.directory / "config.json"),
+        ],
+        env={**os.environ, "KUBECONFIG": str(world.cluster.kubeconfig)},
+        input=json.dumps({key: deployment[key] for key in ("apiVersion", "kind", "metadata", "spec")}),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    rendered = objects(json.loads(printed.replace(UNKNOWN_UID, deployment["metadata"]["uid"])))
+    assert {manifest["kind"] for manifest in rendered} >= RENDERED_KINDS
+    for manifest in rendered:
+        kind, name = manifest["kind"].lower(), manifest["metadata"]["name"]
+        live = world.get(kind, name)
+        assert live["metadata"].get("namespace") == manifest["metadata"].get("namespace")
+        if kind == "secret":
+            assert live["data"].keys() == manifest["data"].keys()
+            continue
+        assert list(differing(manifest, live)) == [], f"{kind} {name}"
+        added = set(surplus(manifest, live)) - {f"metadata.{field}" for field in SERVER_METADATA} - {"status"}
+        assert added <= SERVER_SET.get(kind, set()), f"{kind} {name}"
+
+
+def objects(printed: Any) -> list[dict[str, Any]]:
+    """The manifests of a List or of a list."""
+    found: list[dict[str, Any]] = printed["items"] if isinstance(printed, dict) else printed
+    return found
+
+
+def differing(wanted: Any, live: Any, path: str = "") -> Iterator[str]:
+    """Where something that was rendered is not so."""
+    if isinstance(wanted, dict) and isinstance(live, dict):
+        for key, value in wanted.items():
+            yield from differing(value, live.get(key), f"{path}.{key}".lstrip("."))
+    elif isinstance(wanted, list) and isinstance(live, list) and len(wanted) == len(live):
+        for index, value in enumerate(wanted):
+            yield from differing(value, live[index], f"{path}[{index}]")
+    elif wanted != live:
+        yield f"{path}: {wanted!r} is {live!r}"
+
+
+def surplus(wanted: Any, live: Any, path: str = "") -> Iterator[str]:
+    """Fields that nobody rendered, without the places in lists."""
+    if isinstance(wanted, dict) and isinstance(live, dict):
+        for key, value in live.items():
+            below = f"{path}.{key}".lstrip(".")
+            if key in wanted:
+                yield from surplus(wanted[key], value, below)
+            else:
+                yield below
+    elif isinstance(wanted, list) and isinstance(live, list):
+        for index, value in enumerate(live[: len(wanted)]):
+            yield from surplus(wanted[index], value, path)
+
+
+UNKNOWN_UID = "00000000-0000-0000-0000-000000000000"
+"""What ``render`` prints for the UID that the API server gives."""
+RENDERED_KINDS = {
+    "ControllerRevision",
+    "NetworkPolicy",
+    "PersistentVolume",
+    "PersistentVolumeClaim",
+    "PodDisruptionBudget",
+    "Secret",
+    "Service",
+    "StatefulSet",
+}
+SERVER_METADATA = ("creationTimestamp", "finalizers", "generation", "resourceVersion", "uid")
+SERVER_SET: dict[str, set[str]] = {}

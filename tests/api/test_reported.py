@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import pytest
 
-from tests.api.conftest import Kubectl, UseNodes, World, eventually
+from tests.api.conftest import Kubectl, Operator, UseNodes, World, eventually
 from tests.api.test_life import quiet
 
 pytestmark = pytest.mark.usefixtures("operator")
@@ -63,7 +63,9 @@ def leaders(use_nodes: UseNodes, kubectl: Kubectl) -> Iterator[type[Leader]]:
     kubectl("delete", "node", *names)
 
 
-def test_a_kv_cache_far_too_small_is_told_with_both_figures(world: World, leaders: type[Leader]) -> None:
+def test_a_kv_cache_far_too_small_is_told_with_both_figures(
+    world: World, operator: Operator, leaders: type[Leader]
+) -> None:
     world.apply()
     world.wait_ready()
     assert world.pods()[0]["status"]["podIP"].startswith("127.77.")
@@ -78,7 +80,7 @@ def test_a_kv_cache_far_too_small_is_told_with_both_figures(world: World, leader
         "kvTokens": 28_373,
         "weightsGiB": "40.30",
     }
-    eventually(lambda: quiet(world), what="the operator settles")
+    eventually(lambda: quiet(world, operator), what="the operator settles")
     assert leaders.asked == ["/metrics no key"]
     reasons = {event["reason"] for event in world.items("events.events.k8s.io")}
     assert "MemoryOffPlan" in reasons
@@ -89,5 +91,5 @@ def test_a_kv_cache_far_too_small_is_told_with_both_figures(world: World, leader
         seconds=60,
         what="the next incarnation was asked",
     )
-    eventually(lambda: quiet(world), what="the operator settles")
+    eventually(lambda: quiet(world, operator), what="the operator settles")
     assert leaders.asked == ["/metrics no key"] * 2

@@ -118,6 +118,8 @@ def _with_accelerator(catalog: Catalog, entry: _Entry) -> Catalog:
     for key, listed in (("precisions", made.precisions), ("kv_precisions", made.kv_precisions)):
         if not listed:
             raise CatalogError(entry.place, key, "must not be empty")
+    if not all(made.labels):
+        raise CatalogError(entry.place, "labels", "each must hold a label at least")
     known = {each.architecture for each in catalog.accelerators if each.vendor == made.vendor}
     if made.architecture not in known:
         message = f"{made.architecture} is none of {made.vendor}'s that the engines know; use {_either(sorted(known))}"

@@ -118,7 +118,9 @@ class Cache:
 
     def _bury(self, identity: tuple[str, str], version: int) -> None:
         now = time.monotonic()
-        self._gone[identity] = (version, now)
+        # Taken out first: the oldest stands first, and an older end never takes the place of a newer one.
+        earlier, _ = self._gone.pop(identity, (0, now))
+        self._gone[identity] = (max(version, earlier), now)
         while self._gone:
             oldest = next(iter(self._gone))
             if now - self._gone[oldest][1] < BURIED_SECONDS:

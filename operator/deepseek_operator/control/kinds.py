@@ -129,8 +129,9 @@ ALL: Final = (
     DEPLOYMENT, STATEFUL_SET, POD, NODE, SERVICE, NETWORK_POLICY, BUDGET, REVISION, SECRET, VOLUME, CLAIM,
     STORAGE_CLASS, RESOURCE_SLICE, DEVICE_CLASS, RESOURCE_CLAIM, CONFIG_MAP, EVENT, LEASE,
 )  # fmt: skip
+POD_GROUP: Final = "PodGroup"
 POD_GROUPS: Final = {
-    f"{group}/{version}": Kind(kind="PodGroup", group=group, version=version, plural="podgroups")
+    f"{group}/{version}": Kind(kind=POD_GROUP, group=group, version=version, plural="podgroups")
     for group, version in (
         ("scheduling.x-k8s.io", "v1alpha1"),
         ("scheduling.run.ai", "v2alpha2"),

@@ -25,6 +25,8 @@ class WorkQueue(Generic[Key]):
     def __init__(self) -> None:
         self._ready: deque[Key] = deque()
         self._urgent: deque[Key] = deque()
+        self._hurried: set[Key] = set()
+        """Worked on when they became urgent."""
         self._dirty: set[Key] = set()
         self._working: set[Key] = set()
         self._timers: dict[Key, asyncio.TimerHandle] = {}
@@ -40,7 +42,9 @@ class WorkQueue(Generic[Key]):
 
     def add_urgent(self, key: Key) -> None:
         """Have the key worked on before those that are not urgent."""
-        if key in self._dirty and key not in self._working and key not in self._urgent:
+        if key in self._working:
+            self._hurried.add(key)
+        elif key in self._dirty and key not in self._urgent:
             # It waits in the other line already; whoever takes it there finds it done.
             self._urgent.append(key)
         self._add(key, self._urgent)
@@ -79,8 +83,10 @@ class WorkQueue(Generic[Key]):
     def done(self, key: Key) -> None:
         """The work on a key has ended, well or not."""
         self._working.discard(key)
+        line = self._urgent if key in self._hurried else self._ready
+        self._hurried.discard(key)
         if key in self._dirty:
-            self._ready.append(key)
+            line.append(key)
             self._arrived.set()
 
     def failed(self, key: Key, *, at_least: float = 0.0) -> float:

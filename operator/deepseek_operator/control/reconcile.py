@@ -89,9 +89,10 @@ class Reconciler:
         self._inventories_of: tuple[int, Catalog | None] = (-1, None)
         self._told: dict[Key, float] = {}
         self._unable: dict[Key, str] = {}
-        self._copies: dict[str, bytes] = {}
+        self._copies: dict[tuple[str, str], bytes] = {}
+        """By UID of the deployment and revision: two deployments of one spec differ in their templates."""
         self._troubles = Troubles(client)
-        self._asking: set[asyncio.Task[None]] = set()
+        self._asking: dict[Key, asyncio.Task[None]] = {}
 
     async def work(self) -> None:
         """Take keys from the queue for ever."""
@@ -136,7 +137,7 @@ class Reconciler:
         """Bring one deployment a step further; repeating it in a settled cluster writes nothing."""
         deployment = self._cache.deployment(key)
         if deployment is None or deployment.deleting:
-            self._forget(key)
+            self._forget(key, deployment)
             return
         await self._look_twice(deployment)
         taken = await self._still_taken(deployment)
@@ -170,25 +171,33 @@ class Reconciler:
             if deployment and await self._troubles.ask(self._cache.snapshot(deployment)):
                 self._queue.add(key)
 
-        task = asyncio.get_running_loop().create_task(ask())
-        self._asking.add(task)
-        task.add_done_callback(self._asking.discard)
+        if key not in self._asking:
+            self._asking[key] = asyncio.get_running_loop().create_task(ask())
+            self._asking[key].add_done_callback(lambda _: self._asking.pop(key, None))
 
-    def _forget(self, key: Key) -> None:
+    def _forget(self, key: Key, deployment: DeploymentRecord | None) -> None:
         self._told.pop(key, None)
         self._unable.pop(key, None)
+        for copied in self._of(deployment.uid) if deployment else ():
+            del self._copies[copied]
 
     async def _find_copies(self, deployment: DeploymentRecord, snapshot: Snapshot) -> None:
         """Revisions that groups run and whose ControllerRevision is gone, out of the StatefulSets."""
         lost = {owner.revision: owner.name for owner in snapshot.stateful_sets.values() if owner.revision}
-        for revision in lost.keys() - snapshot.revisions.keys() - self._copies.keys():
+        uid = deployment.uid
+        for revision in lost.keys() - snapshot.revisions.keys() - {known for _, known in self._of(uid)}:
             with contextlib.suppress(NotFoundError):
                 live = await self._client.get(kinds.STATEFUL_SET, deployment.namespace, lost[revision])
                 copied = live["metadata"].get("annotations", {}).get(names.REVISION_COPY_ANNOTATION, "")
-                if data := unpack(copied):
-                    self._copies[revision] = pack(data)
-        for revision in self._copies.keys() & snapshot.revisions.keys():
-            del self._copies[revision]
+                data = unpack(copied)
+                if data and data.get("hash") == revision:
+                    self._copies[uid, revision] = pack(data)
+        for key in self._of(uid):
+            if key[1] in snapshot.revisions:
+                del self._copies[key]
+
+    def _of(self, uid: str) -> list[tuple[str, str]]:
+        return [key for key in self._copies if key[0] == uid]
 
     async def _look_twice(self, deployment: DeploymentRecord) -> None:
         """Before a group is ended because something is not there: is it not, or did it leave our sight?"""
@@ -228,7 +237,7 @@ class Reconciler:
         if unable := self._unable.get((deployment.namespace, deployment.name)):
             troubles = {**troubles, deployment.uid: unable}
         lost = {owner.revision for owner in snapshot.stateful_sets.values()} - snapshot.revisions.keys()
-        copies = {revision: self._copies[revision] for revision in lost & self._copies.keys()}
+        copies = {key[1]: self._copies[key] for key in self._of(deployment.uid) if key[1] in lost}
         snapshot = replace(snapshot, troubles=troubles, copies=copies)
         around = Surroundings(
             catalog=self._catalogue.current,
@@ -274,12 +283,14 @@ class Reconciler:
         if not told:
             return None
         kind, name = told["kind"], told["name"]
-        try:
-            found = await self._client.get(kinds.BY_KIND[kind], deployment.namespace, name)
-        except NotFoundError:
-            return None
-        owners = found["metadata"].get("ownerReferences", ())
-        return None if any(owner["uid"] == deployment.uid for owner in owners) else (kind, name)
+        # Status does not tell which of the gang schedulers' APIs a PodGroup is of.
+        for each in kinds.POD_GROUPS.values() if kind == kinds.POD_GROUP else (kinds.BY_KIND[kind],):
+            with contextlib.suppress(NotFoundError):
+                found = await self._client.get(each, deployment.namespace, name)
+                owners = found["metadata"].get("ownerReferences", ())
+                if not any(owner["uid"] == deployment.uid for owner in owners):
+                    return kind, name
+        return None
 
     async def _refresh(self, key: Key) -> None:
         try:

@@ -29,7 +29,7 @@ _DETAILS: Final = (
     _Detail(incidents=INCIDENTS_KEPT, message_bytes=512, places=True),
     _Detail(incidents=1, message_bytes=160, places=True),
     _Detail(incidents=1, message_bytes=64, places=True),
-    _Detail(incidents=1, message_bytes=48, places=False),
+    _Detail(incidents=1, message_bytes=36, places=False),
 )
 """From most to least; the last keeps 64 failed groups of four ranks within the limit."""
 

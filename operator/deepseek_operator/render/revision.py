@@ -174,7 +174,7 @@ def unpack(copied: str) -> Mapping[str, Any] | None:
         data: Mapping[str, Any] = json.loads(zlib.decompress(base64.b64decode(copied, validate=True)))
     except (ValueError, zlib.error):
         return None
-    return data
+    return data if isinstance(data, dict) else None
 
 
 def parse(manifest: Mapping[str, Any]) -> RevisionContent:

@@ -149,6 +149,7 @@ def test_a_model_of_ones_own_is_found_by_its_repository() -> None:
     [
         ({"accelerators": [{**H100_HOUSE, "memory_gb": 94}]}, "accelerators[0]", "memory_gb: is not a key"),
         ({"accelerators": [{**H100_HOUSE, "precisions": []}]}, "accelerators[0]", "precisions: must not be empty"),
+        ({"accelerators": [{**H100_HOUSE, "labels": [{}]}]}, "accelerators[0]", "labels: each must hold a label"),
         ({"accelerators": [{**H100_HOUSE, "memory_gib": float("nan")}]}, "accelerators[0]", "a number that is none"),
         ({"engines": [{**MIRROR, "architectures": []}]}, "engines[0]", "architectures: must not be empty"),
         ({"accelerators": [{**H100_HOUSE, "memory_gib": -1}]}, "accelerators[0]", "must be greater than zero"),

@@ -71,6 +71,7 @@ def pod(rank: int = 0, *, version: int = 1, group: int = 0, node: str = "node-0"
         names.POD_INDEX_LABEL: str(rank),
     }
     body = _owned("Pod", f"x-g{group}-{rank}", version=version, labels=labels, uid=f"pod-{group}-{rank}", owner="sts-0")
+    body["metadata"]["ownerReferences"][0] |= {"kind": "StatefulSet", "name": f"x-g{group}"}
     body["spec"] = {"nodeName": node} if node else {}
     body["status"] = {
         "phase": "Running",

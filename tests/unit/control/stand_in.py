@@ -8,6 +8,7 @@ answers (``test_stand_in.py`` here, ``tests/api/test_api_contract.py`` there).
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 import re
@@ -63,6 +64,10 @@ class StandIn:
     version: int = 0
     failures: list[tuple[str, int, str, Mapping[str, str]]] = field(default_factory=list)
     """Method, status, reason and headers of answers given instead, once each."""
+    refused: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Status and reason of the answer to every such request (``POST services``), as an admission policy gives it."""
+    held: dict[str, asyncio.Event] = field(default_factory=dict)
+    """Requests that are not answered before the event."""
 
     @property
     def writes(self) -> list[str]:
@@ -106,6 +111,11 @@ class StandIn:
                 body=body,
             )
         )
+        asked = self.requests[-1].what if _PATH.match(request.path) else ""
+        if asked in self.held:
+            await self.held[asked].wait()
+        if asked in self.refused:
+            return _refusal(*self.refused[asked], "a policy forbids it")
         for failure in self.failures:
             if failure[0] == request.method:
                 self.failures.remove(failure)
@@ -162,7 +172,8 @@ class StandIn:
         if moved := _moved(stored, body["metadata"]):
             return moved
         fresh = copy.deepcopy(stored) | {"status": body["status"]} if status_only else copy.deepcopy(body)
-        fresh["metadata"] = {**stored["metadata"], **({} if status_only else body["metadata"])}
+        given = {key: value for key, value in stored["metadata"].items() if status_only or key not in _OWNED_METADATA}
+        fresh["metadata"] = {**given, **({} if status_only else body["metadata"])}
         return web.json_response(self._store(place, fresh, stored))
 
     def _patch(self, place: tuple[str, str, str], request: web.Request, body: Any) -> web.Response:
@@ -179,11 +190,11 @@ class StandIn:
         assert request.content_type == JSON_PATCH
         fresh = copy.deepcopy(stored)
         for step in body:
-            *path, last = step["path"].split("/")[1:]
+            *path, last = [part.replace("~1", "/").replace("~0", "~") for part in step["path"].split("/")[1:]]
             node: Any = fresh
             for part in path:
-                node = node[int(part)] if isinstance(node, list) else node[part]
-            if step["op"] == "test" and node[last] != step["value"]:
+                node = node[int(part)] if isinstance(node, list) else node.get(part, {})
+            if step["op"] == "test" and node.get(last) != step["value"]:
                 return _refusal(422, "Invalid", "the server rejected our request due to an error in our request")
             if step["op"] == "replace":
                 node[last] = step["value"]
@@ -196,6 +207,9 @@ class StandIn:
             return _refusal(409, "Conflict", f"uid mismatch: the provided object specified uid {uid}")
         if uid and stored and stored["metadata"]["uid"] != uid:
             return _other_uid()
+        version = body["metadata"].get("resourceVersion")
+        if version and stored and version != stored["metadata"]["resourceVersion"]:
+            return _refusal(409, "Conflict", "the object has been modified")
         fresh = copy.deepcopy(stored) if stored else {"metadata": {}}
         wanted = {key: value for key, value in body.items() if key != "metadata"}
         entries = fresh["metadata"].get("managedFields", [])

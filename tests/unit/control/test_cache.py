@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -86,7 +87,7 @@ def test_what_is_removed_is_gone_and_wakes_its_owner_once(cache: Cache) -> None:
 
 def test_a_deleted_deployment_is_not_worked_on_and_its_namesake_is(cache: Cache) -> None:
     cache.put(kinds.DEPLOYMENT, bodies.deployment(version=8, uid="second"))
-    assert cache.remove(kinds.DEPLOYMENT, bodies.deployment(version=9)) == set()
+    cache.remove(kinds.DEPLOYMENT, bodies.deployment(version=9))
     found = cache.deployment(KEY)
     assert found is not None
     assert found.uid == "second"
@@ -219,3 +220,93 @@ def test_a_stateful_set_whose_labels_were_spoilt_is_still_its_groups(cache: Cach
     cache.put(kinds.STATEFUL_SET, body)
     assert list(seen(cache).stateful_sets) == [2]
     assert seen(cache).stateful_sets[2].incarnation == 0
+
+
+@pytest.mark.parametrize("late", [3, 8], ids=["older than known", "newer than known"])
+def test_what_was_deleted_stays_deleted_whatever_arrives_late(cache: Cache, late: int) -> None:
+    cache.put(kinds.POD, bodies.pod(version=5))
+    assert cache.remove(kinds.POD, bodies.pod(version=9)) == {KEY}
+    assert cache.put(kinds.POD, bodies.pod(version=late)) == set()
+    assert seen(cache).pods == {}
+
+
+def test_an_older_farewell_takes_nothing_back_from_a_newer_one(cache: Cache) -> None:
+    cache.put(kinds.POD, bodies.pod(version=5))
+    cache.remove(kinds.POD, bodies.pod(version=9))
+    cache.remove(kinds.POD, bodies.pod(version=6))
+    assert cache.put(kinds.POD, bodies.pod(version=8)) == set()
+    assert seen(cache).pods == {}
+
+
+def test_what_left_our_sight_and_came_back_is_seen_again(cache: Cache) -> None:
+    cache.put(kinds.POD, bodies.pod(version=5))
+    cache.remove(kinds.POD, bodies.pod(version=6))
+    assert cache.put(kinds.POD, bodies.pod(version=7)) == {KEY}
+    assert len(seen(cache).pods[0]) == 1
+
+
+def test_a_deployment_that_is_deleted_is_told_of_and_stays_deleted(cache: Cache) -> None:
+    assert cache.remove(kinds.DEPLOYMENT, bodies.deployment(version=9)) == {KEY}
+    assert cache.put(kinds.DEPLOYMENT, bodies.deployment(version=8)) == set()
+    assert list(cache.keys) == []
+
+
+def test_a_thousand_deployments_that_came_and_went_leave_nothing_but_their_ends() -> None:
+    cache = Cache()
+    for number in range(1000):
+        cache.put(kinds.DEPLOYMENT, bodies.deployment(uid=f"cr-{number}"))
+        pod = bodies.pod(label=f"cr-{number}")
+        pod["metadata"]["uid"] = f"pod-{number}"
+        cache.put(kinds.POD, pod)
+        cache.forget(kinds.POD, f"pod-{number}")
+        cache.forget(kinds.DEPLOYMENT, f"cr-{number}")
+    assert (len(cache._pods), len(cache._versions), len(cache._keys)) == (0, 0, 0)  # noqa: SLF001 - memory is the point
+
+
+def foreign_namespace() -> dict[str, Any]:
+    body = bodies.pod()
+    body["metadata"] |= {"namespace": "attacker", "uid": "evil"}
+    return body
+
+
+def debug_copy() -> dict[str, Any]:
+    """What ``kubectl debug --copy-to --keep-labels`` makes."""
+    body = bodies.pod()
+    body["metadata"] |= {"name": "x-g0-0-debug", "uid": "copy"}
+    del body["metadata"]["ownerReferences"]
+    return body
+
+
+def of_a_job() -> dict[str, Any]:
+    body = bodies.pod()
+    body["metadata"] |= {"uid": "job"}
+    body["metadata"]["ownerReferences"][0] |= {"kind": "Job"}
+    return body
+
+
+def of_a_namesake() -> dict[str, Any]:
+    body = bodies.pod()
+    body["metadata"] |= {"name": "y-g0-0", "uid": "other"}
+    body["metadata"]["ownerReferences"][0] |= {"name": "y-g0"}
+    return body
+
+
+@pytest.mark.parametrize("stranger", [foreign_namespace, debug_copy, of_a_job, of_a_namesake])
+def test_a_pod_that_only_wears_our_labels_is_not_ours(cache: Cache, stranger: Callable[[], dict[str, Any]]) -> None:
+    cache.put(kinds.POD, bodies.pod(1))
+    cache.put(kinds.POD, stranger())
+    assert [pod.name for pods in seen(cache).pods.values() for pod in pods] == ["x-g0-1"]
+
+
+def test_an_orphaned_pod_is_still_its_groups(cache: Cache) -> None:
+    body = bodies.pod()
+    del body["metadata"]["ownerReferences"]
+    cache.put(kinds.POD, body)
+    assert [pod.name for pod in seen(cache).pods[0]] == ["x-g0-0"]
+
+
+def test_a_child_in_another_namespace_is_not_ours(cache: Cache) -> None:
+    body = bodies.service()
+    body["metadata"]["namespace"] = "attacker"
+    cache.put(kinds.SERVICE, body)
+    assert seen(cache).children == {}

@@ -9,7 +9,7 @@ import pytest
 from deepseek_operator.api import names
 from deepseek_operator.control import kinds
 from deepseek_operator.control.cache import Cache
-from deepseek_operator.control.client import ApiError, ConflictError, KubeClient
+from deepseek_operator.control.client import JSON_PATCH, ApiError, ConflictError, KubeClient
 from deepseek_operator.control.execute import Executor, NameTakenError, TooEarlyError
 from deepseek_operator.control.leader import Elector, LeadershipLostError
 from deepseek_operator.control.limiter import WriteLimiter
@@ -168,17 +168,33 @@ async def test_an_object_made_anew_under_its_name_is_not_touched(server: StandIn
     assert "DELETE services/x" not in server.writes
 
 
-async def test_what_no_apply_can_mend_is_deleted_for_the_next_look_to_make_anew(
-    server: StandIn, executor: Executor
+async def test_a_service_that_no_apply_can_mend_is_put_and_never_deleted(
+    server: StandIn, executor: Executor, cache: Cache
 ) -> None:
     await executor.run(DEPLOYMENT, missing(service()))
     await executor.run(DEPLOYMENT, Apply(manifest=service(port=1), uid=live_uid(server, kinds.SERVICE, "x"), why="w"))
+    server.find(kinds.SERVICE, "x")["spec"] |= {"clusterIP": "10.0.0.1", "externalIPs": ["1.2.3.4"]}
     server.fail_next("PATCH", 422, "Invalid")
     uid = live_uid(server, kinds.SERVICE, "x")
     await executor.run(DEPLOYMENT, Apply(manifest=service(port=2), uid=uid, why="changed"))
-    assert server.requests[-1].what == "DELETE services/x"
-    assert server.requests[-1].body["preconditions"] == {"uid": uid}
-    assert (kinds.SERVICE.plural, "default", "x") not in server.objects
+    assert server.requests[-1].what == "PUT services/x"
+    assert not server.asked("DELETE services/x")
+    stored = server.find(kinds.SERVICE, "x")
+    assert (stored["metadata"]["uid"], stored["spec"]) == (uid, {"clusterIP": "10.0.0.1", "ports": [{"port": 2}]})
+    child = cache.child("cr", ("Service", "x"))
+    assert child is not None
+    assert child.resource_version == int(stored["metadata"]["resourceVersion"])
+
+
+async def test_a_policy_that_forbids_the_service_is_told_and_nothing_is_deleted(
+    server: StandIn, executor: Executor
+) -> None:
+    await executor.run(DEPLOYMENT, missing(service()))
+    uid = live_uid(server, kinds.SERVICE, "x")
+    server.refused = dict.fromkeys(("PATCH services/x", "PUT services/x"), (422, "Invalid"))
+    with pytest.raises(ApiError, match="a policy forbids it"):
+        await executor.run(DEPLOYMENT, Apply(manifest=service(port=2), uid=uid, why="changed"))
+    assert server.find(kinds.SERVICE, "x")["spec"] == {"ports": [{"port": 8000}]}
 
 
 async def test_a_stateful_set_is_never_deleted_because_an_apply_failed(server: StandIn, executor: Executor) -> None:
@@ -208,6 +224,14 @@ async def test_a_late_stop_of_a_stateful_set_made_anew_changes_nothing(server: S
     await executor.run(DEPLOYMENT, missing(stateful_set()))
     with pytest.raises(ConflictError):
         await executor.run(DEPLOYMENT, StopGroup(name="x-g0", uid="the one before", group=0, incarnation=1))
+    assert server.find(kinds.STATEFUL_SET, "x-g0")["spec"]["replicas"] == 2
+
+
+async def test_a_late_stop_does_not_hit_the_next_incarnation(server: StandIn, executor: Executor) -> None:
+    await executor.run(DEPLOYMENT, missing(stateful_set(incarnation=2)))
+    uid = live_uid(server, kinds.STATEFUL_SET, "x-g0")
+    with pytest.raises(ConflictError):
+        await executor.run(DEPLOYMENT, StopGroup(name="x-g0", uid=uid, group=0, incarnation=1))
     assert server.find(kinds.STATEFUL_SET, "x-g0")["spec"]["replicas"] == 2
 
 
@@ -252,9 +276,40 @@ async def test_the_next_start_is_one_apply_of_number_and_incarnation(server: Sta
     await executor.run(DEPLOYMENT, start(1))
     uid = live_uid(server, kinds.STATEFUL_SET, "x-g0")
     await executor.run(DEPLOYMENT, StopGroup(name="x-g0", uid=uid, group=0, incarnation=1))
-    await executor.run(DEPLOYMENT, start(2, uid=uid))
+    stopped = int(server.find(kinds.STATEFUL_SET, "x-g0")["metadata"]["resourceVersion"])
+    await executor.run(DEPLOYMENT, start(2, uid=uid, version=stopped))
     spec = server.find(kinds.STATEFUL_SET, "x-g0")["spec"]
     assert (spec["replicas"], spec["template"]["metadata"]["labels"][names.INCARNATION_LABEL]) == (2, "2")
+
+
+@pytest.mark.parametrize("renamed", [False, True], ids=["as posted", "as applied"])
+async def test_a_start_that_was_decided_before_somebody_else_acted_changes_nothing(
+    server: StandIn,
+    executor: Executor,
+    renamed: bool,  # noqa: FBT001 - a table's column
+) -> None:
+    await executor.run(DEPLOYMENT, start(1))
+    uid = live_uid(server, kinds.STATEFUL_SET, "x-g0")
+    if renamed:
+        await executor.run(DEPLOYMENT, start(1, uid=uid))
+    judged = int(server.find(kinds.STATEFUL_SET, "x-g0")["metadata"]["resourceVersion"])
+    await executor.run(DEPLOYMENT, StopGroup(name="x-g0", uid=uid, group=0, incarnation=1))
+    with pytest.raises(ConflictError):
+        await executor.run(DEPLOYMENT, start(2, uid=uid, version=judged))
+    assert server.find(kinds.STATEFUL_SET, "x-g0")["spec"]["replicas"] == 0
+
+
+async def test_an_orphaned_pod_ends_with_its_grace(server: StandIn, executor: Executor) -> None:
+    uid = server.add(kinds.POD, bodies.pod())["metadata"]["uid"]
+    await executor.run(DEPLOYMENT, DeletePod(name="x-g0-0", uid=uid, force=False))
+    assert server.requests[-1].body["preconditions"] == {"uid": uid}
+    assert "gracePeriodSeconds" not in server.requests[-1].body
+
+
+async def test_what_a_deleted_namesake_left_behind_is_waited_for(server: StandIn, executor: Executor) -> None:
+    server.add(kinds.SERVICE, bodies.service(owner="the deployment before"))
+    with pytest.raises(TooEarlyError, match="Service x of an earlier deployment"):
+        await executor.run(DEPLOYMENT, missing(service()))
 
 
 async def test_a_secret_is_posted_once_and_never_read_or_changed(server: StandIn, executor: Executor) -> None:

@@ -189,3 +189,13 @@ async def test_who_never_led_may_not_write_and_releases_nothing(server: StandIn,
     assert not one.leads
     await one.release()
     assert server.requests == []
+
+
+async def test_operators_that_hold_different_leases_both_lead(server: StandIn, client: KubeClient) -> None:
+    one = elector(client, "one")
+    other = Elector(client, namespace="default", identity="two", name="deepseek-operator-b")
+    await one.acquire()
+    async with asyncio.timeout(PATIENCE):
+        await other.acquire()
+    assert (one.leads, other.leads) == (True, True)
+    assert server.find(LEASE, "deepseek-operator-b")["spec"]["holderIdentity"] == "two"

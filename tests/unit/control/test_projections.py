@@ -172,3 +172,34 @@ def test_init_containers(case: str) -> None:
     body, expected = INITS[case]
     record = project_pod(body)
     assert (record.fetching, record.init_reason) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "owner", "expected"),
+    [
+        ("x-g0-1", ("StatefulSet", "x-g0"), ("x", 0, 1)),
+        ("a-g1-b-g12-3", ("StatefulSet", "a-g1-b-g12"), ("a-g1-b", 12, 3)),
+        ("x-g0-1", None, ("x", 0, 1)),
+        ("x-g0-1", ("StatefulSet", "y-g0"), ("", -1, -1)),
+        ("x-g0-1", ("Job", "x-g0"), ("", -1, -1)),
+        ("x-g0-1-debug", None, ("", -1, -1)),
+        ("x-gone-1", None, ("", -1, -1)),
+    ],
+)
+def test_whose_rank_a_pod_is_follows_from_its_name_and_owner(
+    name: str, owner: tuple[str, str] | None, expected: tuple[str, int, int]
+) -> None:
+    body = bodies.pod()
+    body["metadata"]["name"] = name
+    body["metadata"]["ownerReferences"] = (
+        [{"kind": owner[0], "name": owner[1], "uid": "u", "controller": True}] if owner else []
+    )
+    record = project_pod(body)
+    assert (record.deployment, record.group, record.rank) == expected
+
+
+def test_a_key_in_last_words_is_masked_before_they_are_cut() -> None:
+    body = bodies.pod()
+    key = "hf_" + "k" * (MESSAGE_LIMIT + 100)
+    body["status"]["containerStatuses"] = [RUNNING | {"state": {"terminated": ENDED | {"message": f"token {key}"}}}]
+    assert "kkkkkkkk" not in project_pod(body).engine.message

@@ -13,17 +13,20 @@ from deepseek_operator.api.config import OperatorConfig
 from deepseek_operator.catalog.load import load
 from deepseek_operator.control import kinds
 from deepseek_operator.control.cache import Cache, Key
-from deepseek_operator.control.client import KubeClient
+from deepseek_operator.control.catalogue import Catalogue
+from deepseek_operator.control.client import ApiError, KubeClient
 from deepseek_operator.control.execute import Executor
 from deepseek_operator.control.leader import Elector
 from deepseek_operator.control.limiter import WriteLimiter
 from deepseek_operator.control.metrics import REGISTRY
 from deepseek_operator.control.queue import WorkQueue
-from deepseek_operator.control.reconcile import Reconciler, _pressing
+from deepseek_operator.control.reconcile import Observers, Reconciler, _pressing
+from deepseek_operator.control.reported import Reporter
+from deepseek_operator.control.usage import Usage
 from deepseek_operator.control.verify import Verifier
 from tests.unit.control import bodies
 from tests.unit.control.stand_in import StandIn
-from tests.unit.plan.nodes import h100
+from tests.unit.plan.nodes import h100, h200
 
 KEY = ("default", "x")
 PUT_STATUS = "PUT deepseekdeployments/x/status"
@@ -34,16 +37,22 @@ class World:
 
     def __init__(self, server: StandIn, client: KubeClient, elector: Elector) -> None:
         self.server = server
+        self.elector = elector
         self.cache = Cache()
         self.queue: WorkQueue[Key] = WorkQueue()
-        self.verifier = Verifier(client, self.cache, namespaces=())
+        self.verifier = Verifier(client, self.cache, load(), namespaces=())
+        self.reporter = Reporter(lambda _: None)
         self.reconciler = Reconciler(
             client=client,
             cache=self.cache,
             executor=Executor(client, self.cache, elector, WriteLimiter(per_second=1000, burst=1000)),
-            verifier=self.verifier,
+            observers=Observers(
+                verifier=self.verifier,
+                usage=Usage(client, self.cache, load(), namespaces=()),
+                catalogue=Catalogue(client, namespace="default", changed=lambda: None, may_write=lambda: False),
+                reporter=self.reporter,
+            ),
             queue=self.queue,
-            catalog=load(),
             config=OperatorConfig(),
         )
 
@@ -94,6 +103,8 @@ async def world(server: StandIn, client: KubeClient) -> AsyncIterator[World]:
     world = World(server, client, elector)
     await world.look()
     yield world
+    for task in world.reconciler._asking.values():  # noqa: SLF001 - nor ask
+        task.cancel()
     for timer in world.queue._timers.values():  # noqa: SLF001 - nothing may fire after the test
         timer.cancel()
 
@@ -127,12 +138,15 @@ async def test_events_tell_of_the_plan_once(world: World) -> None:
 
 async def test_repeating_it_writes_nothing_even_when_all_is_read_anew(world: World) -> None:
     await world.reconcile()
+    # Only now the policies exist that condition NetworkIsolated speaks of.
+    assert await world.reconcile() == [PUT_STATUS]
     await world.look()
     assert await world.reconcile() == []
     assert world.server.writes == []
 
 
 async def test_a_restarted_operator_writes_nothing(world: World, client: KubeClient) -> None:
+    await world.reconcile()
     await world.reconcile()
     elector = Elector(client, namespace="default", identity="one")
     await elector.acquire()
@@ -155,7 +169,10 @@ async def test_a_name_that_is_taken_is_told_and_looked_at_again_without_further_
     world.server.add(kinds.SERVICE, {"metadata": {"name": "x", "namespace": "default"}, "spec": {}})
     await world.reconcile()
     assert world.condition("Stalled")["reason"] == "NameTaken"
-    assert await world.reconcile() == []
+    before = copy.deepcopy(world.server.objects)
+    # What the pods need and nobody watches is asked for again; that it exists is fine.
+    assert await world.reconcile() == ["POST secrets"]
+    assert world.server.objects == before
     world.server.drop(kinds.SERVICE, "x")
     writes = await world.reconcile()
     assert writes[0] == PUT_STATUS
@@ -178,7 +195,7 @@ async def test_a_pod_that_the_cache_did_not_show_is_waited_for(world: World) -> 
     world.server.add(kinds.POD, stray)
     before = outcomes("waiting")
     await world.attempt()
-    assert outcomes("waiting") == before + 1
+    assert outcomes("waiting") > before
     assert not world.server.asked("POST statefulsets")
     assert KEY in world.queue._timers  # noqa: SLF001 - a retry is due
 
@@ -257,6 +274,216 @@ async def test_an_edit_to_something_invalid_writes_status_only(world: World) -> 
     world.edit(parallelism={"tensor": 12})
     assert await world.reconcile() == [PUT_STATUS]
     assert (world.condition("Stalled")["status"], world.condition("Available")["status"]) == ("True", "True")
+
+
+def replicas(world: World, name: str = "x-g0") -> int:
+    found: int = world.server.find(kinds.STATEFUL_SET, name)["spec"]["replicas"]
+    return found
+
+
+async def settled(world: World) -> None:
+    """A group that serves, and status that says so."""
+    await serving(world)
+    await world.reconcile()
+    assert await world.reconcile() == []
+    assert world.condition("Ready")["status"] == "True"
+
+
+def end(world: World) -> None:
+    """The controller and the kubelets do what a stop asks for."""
+    for rank in range(2):
+        world.server.drop(kinds.POD, f"x-g0-{rank}")
+    stored = world.server.find(kinds.STATEFUL_SET, "x-g0")
+    world.server.add(kinds.STATEFUL_SET, stored | {"status": {"replicas": 0, "observedGeneration": 99}})
+
+
+async def test_a_group_is_stopped_although_another_write_is_refused(world: World) -> None:
+    await settled(world)
+    world.server.drop(kinds.NETWORK_POLICY, "x")
+    await world.look()
+    world.server.refused["POST networkpolicies"] = (422, "Invalid")
+    change(world, 1, state={"terminated": {"exitCode": 1}}, started=False)
+    with pytest.raises(ApiError):
+        await world.reconcile()
+    assert replicas(world) == 0
+    world.reconciler._told.clear()  # noqa: SLF001 - a second later
+    with pytest.raises(ApiError):
+        await world.reconcile()
+    told = world.condition("Reconciling")
+    assert (told["status"], told["reason"]) == ("True", "ApplyFailed")
+    assert told["message"].startswith("NetworkPolicy x: 422 Invalid")
+    end(world)
+    await world.look()
+    with pytest.raises(ApiError):
+        await world.reconcile()
+    assert replicas(world) == 0, "a group was started without its policy"
+    world.server.refused.clear()
+    await world.reconcile()
+    assert replicas(world) == 2
+    world.reconciler._told.clear()  # noqa: SLF001 - a second later
+    await world.reconcile()
+    assert world.condition("Reconciling")["reason"] == "Progressing"
+
+
+async def test_no_rank_starts_without_the_policies_that_protect_it(world: World) -> None:
+    world.server.refused["POST networkpolicies"] = (403, "Forbidden")
+    with pytest.raises(ApiError):
+        await world.reconcile()
+    assert not world.server.asked("POST statefulsets")
+    assert world.server.asked("POST services")
+    world.reconciler._told.clear()  # noqa: SLF001 - a second later
+    with pytest.raises(ApiError):
+        await world.reconcile()
+    assert world.condition("Reconciling")["reason"] == "ApplyFailed"
+
+
+async def test_a_foreign_object_of_one_group_keeps_no_other_from_ending_and_starting_as_one(world: World) -> None:
+    await settled(world)
+    world.server.add(kinds.SERVICE, {"metadata": {"name": "x-g1", "namespace": "default"}, "spec": {}})
+    world.edit(replicas=2)
+    await world.reconcile()
+    assert world.status()["nameTaken"] == {"kind": "Service", "name": "x-g1"}
+    assert ("statefulsets", "default", "x-g1") not in world.server.objects
+    change(world, 1, state={"terminated": {"exitCode": 1}}, started=False)
+    await world.reconcile()
+    assert replicas(world) == 0
+    end(world)
+    await world.look()
+    await world.reconcile()
+    assert (replicas(world), world.status()["groups"][0]["incarnation"]) == (2, 2)
+    assert ("statefulsets", "default", "x-g1") not in world.server.objects
+
+
+async def test_a_foreign_pod_group_is_told_and_asked_about_again(world: World) -> None:
+    gang = kinds.POD_GROUPS["scheduling.x-k8s.io/v1alpha1"]
+    world.server.add(gang, {"metadata": {"name": "x-g0", "namespace": "default"}, "spec": {}})
+    world.edit(scheduling={"gang": "coscheduling"})
+    await world.reconcile()
+    assert world.status()["nameTaken"] == {"kind": "PodGroup", "name": "x-g0"}
+    await world.reconcile()
+    assert ("statefulsets", "default", "x-g0") not in world.server.objects
+    world.server.drop(gang, "x-g0")
+    await world.reconcile()
+    assert "nameTaken" not in world.status()
+    assert replicas(world) == 2
+
+
+async def test_pods_of_strangers_that_wear_our_labels_change_nothing(world: World) -> None:
+    await settled(world)
+    for metadata in ({"namespace": "attacker"}, {"name": "x-g0-0-debug", "ownerReferences": []}):
+        body = copy.deepcopy(world.server.find(kinds.POD, "x-g0-0"))
+        body["status"]["phase"] = "Failed"
+        body["metadata"] |= {"uid": f"stranger-{len(metadata)}", **metadata}
+        world.server.add(kinds.POD, body)
+    await world.look()
+    assert await world.reconcile() == []
+
+
+async def test_pods_whose_stateful_set_is_gone_are_deleted_by_uid(world: World) -> None:
+    await settled(world)
+    world.server.drop(kinds.STATEFUL_SET, "x-g0")
+    await world.look()
+    assert await world.reconcile() == [PUT_STATUS, "DELETE pods/x-g0-0", "DELETE pods/x-g0-1"]
+    asked = [request.body["preconditions"]["uid"] for request in world.server.requests if request.method == "DELETE"]
+    assert asked == ["pod-0-0", "pod-0-1"]
+    assert world.status()["groups"][0]["incidents"][0]["reason"] == "StatefulSetDeleted"
+
+
+async def test_a_stateful_set_that_lost_its_labels_gets_them_back_and_its_group_runs_on(world: World) -> None:
+    await settled(world)
+    stored = copy.deepcopy(world.server.find(kinds.STATEFUL_SET, "x-g0"))
+    labels, stored["metadata"]["labels"] = stored["metadata"]["labels"], {}
+    world.server.add(kinds.STATEFUL_SET, stored)
+    await world.look()
+    assert await world.reconcile() == ["PATCH statefulsets/x-g0"]
+    assert world.server.find(kinds.STATEFUL_SET, "x-g0")["metadata"]["labels"] == labels
+    await world.look()
+    assert await world.reconcile() == []
+    assert (replicas(world), world.status()["groups"][0]["incarnation"]) == (2, 1)
+
+
+async def test_who_lost_the_lease_for_a_moment_comes_back_to_what_was_to_be_done(world: World) -> None:
+    before = outcomes("not leading")
+    world.elector._renewed = float("-inf")  # noqa: SLF001 - the Lease was not renewed in time
+    await world.attempt()
+    assert outcomes("not leading") == before + 1
+    assert KEY in world.queue._timers  # noqa: SLF001 - a retry is due
+
+
+def revision_of(world: World, name: str) -> dict[str, Any]:
+    (found,) = [
+        body
+        for place, body in world.server.objects.items()
+        if place[0] == "controllerrevisions" and place[2].startswith(f"{name}-")
+    ]
+    return found
+
+
+async def test_a_lost_revision_comes_back_and_its_group_stays_where_it_is(world: World) -> None:
+    await settled(world)
+    lost = copy.deepcopy(revision_of(world, "x"))
+    world.server.add(kinds.NODE, h200("c"))
+    world.server.drop(kinds.REVISION, lost["metadata"]["name"])
+    await world.look()
+    assert await world.reconcile() == ["POST controllerrevisions"]
+    assert revision_of(world, "x")["data"] == lost["data"]
+    await world.look()
+    assert await world.reconcile() == []
+    assert (replicas(world), world.status()["groups"][0]["incarnation"]) == (2, 1)
+
+
+async def test_two_deployments_of_one_spec_get_their_own_revisions_back(world: World) -> None:
+    other = bodies.deployment(uid="cr-of-y")
+    other["metadata"]["name"] = "y"
+    world.server.add(kinds.DEPLOYMENT, other)
+    await world.look()
+    both = (KEY, ("default", "y"))
+    for key in both:
+        await world.reconciler.reconcile(key)
+    lost = {name: copy.deepcopy(revision_of(world, name)) for name in "xy"}
+    assert lost["x"]["data"]["hash"] == lost["y"]["data"]["hash"]
+    for found in lost.values():
+        world.server.drop(kinds.REVISION, found["metadata"]["name"])
+    await world.look()
+    for key in both:
+        await world.reconciler.reconcile(key)
+    assert {name: revision_of(world, name)["data"] for name in "xy"} == {name: lost[name]["data"] for name in "xy"}
+
+
+async def test_an_explanation_is_asked_for_beside_the_work_and_told_when_it_comes(world: World) -> None:
+    await serving(world)
+    for rank in range(2):
+        change(world, rank, state={"waiting": {"reason": "ContainerCreating"}}, started=False)
+    await world.reconcile()
+    stored = world.server.find(kinds.DEPLOYMENT, "x")
+    stored["status"]["groups"][0]["since"] = "2026-01-01T12:00:00Z"
+    world.edit()
+    note = {"regarding": {"uid": "pod-0-0"}, "type": "Warning", "reason": "FailedMount", "note": "no such volume"}
+    world.server.add(kinds.EVENT, {"metadata": {"name": "e", "namespace": "default"}, **note})
+    world.server.held["GET events"] = asyncio.Event()
+    async with asyncio.timeout(30):
+        await world.reconcile()
+    # What was recorded is followed by another look; it is not of interest here.
+    world.queue.done(await world.queue.get())
+    assert not world.server.find(kinds.DEPLOYMENT, "x")["status"]["groups"][0].get("message", "").count("FailedMount")
+    (asking,) = world.reconciler._asking.values()  # noqa: SLF001 - it goes on beside the work
+    await world.reconcile()
+    assert list(world.reconciler._asking.values()) == [asking]  # noqa: SLF001 - once is enough
+    assert len(world.queue) == 0
+    world.server.held["GET events"].set()
+    async with asyncio.timeout(30):
+        await asking
+    assert len(world.queue) == 1
+    world.reconciler._told.clear()  # noqa: SLF001 - a second later
+    await world.reconcile()
+    assert "FailedMount: no such volume" in world.status()["groups"][0]["message"]
+
+
+async def test_a_deployment_deleted_under_our_hands_is_forgotten(world: World) -> None:
+    world.server.drop(kinds.DEPLOYMENT, "x")
+    await world.attempt()
+    assert world.cache.deployment(KEY) is None
+    assert await world.reconcile() == []
 
 
 GROUP: dict[str, Any] = {

@@ -69,6 +69,8 @@ def deployment(**group: Any) -> DeploymentRecord:
 def leader(ip: str = "127.0.0.1") -> PodRecord:
     return PodRecord(
         name="x-g0-0",
+        namespace="default",
+        deployment="x",
         uid="p",
         group=0,
         rank=0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from deepseek_operator.catalog.load import load
 from deepseek_operator.control import client as client_module
 from deepseek_operator.control import kinds
 from deepseek_operator.control.cache import Cache
@@ -23,7 +24,7 @@ def cache() -> Cache:
 
 @pytest.fixture
 def verifier(client: KubeClient, cache: Cache) -> Verifier:
-    return Verifier(client, cache, namespaces=())
+    return Verifier(client, cache, load(), namespaces=())
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,9 @@ def cluster(server: StandIn) -> None:
 
 
 def full_lists(server: StandIn) -> list[str]:
-    return [request.what for request in server.requests if request.accept != METADATA_ONLY]
+    """Full lists of what is watched; devices that nodes publish are none of it."""
+    watched = {f"GET {kind.plural}" for kind in kinds.WATCHED}
+    return [request.what for request in server.requests if request.accept != METADATA_ONLY and request.what in watched]
 
 
 def ghosts(kind: str) -> float:
@@ -129,7 +132,7 @@ async def test_pages_are_one_list(
 async def test_an_operator_of_two_namespaces_asks_for_those_and_for_nodes_as_a_whole(
     server: StandIn, client: KubeClient, cache: Cache
 ) -> None:
-    verifier = Verifier(client, cache, namespaces=("default", "other"))
+    verifier = Verifier(client, cache, load(), namespaces=("default", "other"))
     await verifier.fill()
     assert await verifier.compare() == set()
     paths = {request.path for request in server.requests}
@@ -157,3 +160,12 @@ async def test_a_default_storage_class_is_seen(
 async def test_the_time_of_the_last_comparison_is_a_metric(verifier: Verifier) -> None:
     await verifier.fill()
     assert (REGISTRY.get_sample_value("deepseek_operator_verified_timestamp_seconds") or 0) > 1_700_000_000
+
+
+async def test_a_default_storage_class_that_appears_wakes_everybody_once(server: StandIn, verifier: Verifier) -> None:
+    await verifier.fill()
+    assert await verifier.compare() == set()
+    annotations = {"storageclass.kubernetes.io/is-default-class": "true"}
+    server.add(kinds.STORAGE_CLASS, {"metadata": {"name": "fast", "annotations": annotations}})
+    assert await verifier.compare() == {KEY}
+    assert await verifier.compare() == set()

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 from deepseek_operator.api.problems import Problem
-from deepseek_operator.lifecycle.actions import Apply, CreateOnce, StartGroup
+from deepseek_operator.lifecycle.actions import Apply, CreateOnce, StartGroup, StopGroup
 from deepseek_operator.lifecycle.records import ContainerRecord
 from tests.unit.lifecycle.observed import NOW
 from tests.unit.lifecycle.pure_cluster import KEYS, PureCluster, serving, told
@@ -259,7 +259,11 @@ def test_a_revision_planned_anew_replaces_the_stored_one() -> None:
     (revision,) = [key for key in cluster.objects if key[0] == "ControllerRevision"]
     cluster.plan = replace(cluster.plan, engine=replace(cluster.plan.engine, image="registry.example/newer"))
     actions = told(cluster.step().actions)
-    assert actions[:2] == [f"delete ControllerRevision {revision[1]}", f"apply ControllerRevision {revision[1]}"]
+    assert actions[:3] == [
+        "stop x-g0",
+        f"delete ControllerRevision {revision[1]}",
+        f"apply ControllerRevision {revision[1]}",
+    ]
 
 
 REFUSALS: dict[str, Callable[[PureCluster], None]] = {
@@ -318,3 +322,60 @@ def test_a_taken_name_is_told_with_its_kind_and_the_remedy() -> None:
     stalled = cluster.condition("Stalled")
     assert (stalled["status"], stalled["reason"]) == ("True", "NameTaken")
     assert stalled["message"].startswith("Service x exists and is not ours: delete or rename it")
+
+
+def test_stops_come_before_everything_that_may_fail() -> None:
+    cluster = serving(replicas=2)
+    del cluster.objects["Service", "x"]
+    del cluster.objects["NetworkPolicy", "x-g0"]
+    cluster.break_rank(0, group=1, engine=CRASHED)
+    actions = told(cluster.decide().actions)
+    assert actions[0] == "stop x-g1"
+    assert sorted(actions[1:]) == ["apply NetworkPolicy x-g0", "apply Service x"]
+
+
+def test_a_stop_names_the_incarnation_and_a_start_the_version_that_was_judged() -> None:
+    cluster = serving()
+    cluster.break_rank(1, engine=CRASHED)
+    (stop,) = [action for action in cluster.step().actions if isinstance(action, StopGroup)]
+    assert stop.incarnation == 1
+    cluster.controllers()
+    version = int(cluster.objects["StatefulSet", "x-g0"]["metadata"]["resourceVersion"])
+    (start,) = [action for action in cluster.decide().actions if isinstance(action, StartGroup)]
+    assert (start.resource_version, start.group) == (version, 0)
+
+
+def test_pods_that_their_stateful_set_left_behind_are_deleted_and_the_group_starts_anew() -> None:
+    cluster = serving()
+    del cluster.objects["StatefulSet", "x-g0"]
+    assert told(cluster.step().actions) == ["delete x-g0-0", "delete x-g0-1"]
+    assert cluster.group()["incidents"][0]["reason"] == "StatefulSetDeleted"
+    cluster.settle()
+    assert (cluster.group()["stage"], cluster.group()["incarnation"]) == ("Serving", 2)
+
+
+def test_an_orphan_that_is_ending_is_left_to_its_grace() -> None:
+    cluster = serving()
+    del cluster.objects["StatefulSet", "x-g0"]
+    cluster.break_rank(0, deleting=True)
+    assert told(cluster.step().actions) == ["delete x-g0-1"]
+
+
+def test_a_spec_that_cannot_be_read_does_not_wake_a_suspended_group() -> None:
+    cluster = serving()
+    cluster.edit(suspend=True)
+    cluster.settle()
+    REFUSALS["the spec cannot be read"](cluster)
+    cluster.settle()
+    assert (cluster.group()["intent"], cluster.group()["stage"], cluster.pods) == ("Stop", "Suspended", [])
+
+
+def test_keys_that_were_deleted_before_the_engines_started_are_made_again() -> None:
+    cluster = PureCluster()
+    cluster.step()
+    cluster.controllers()
+    waiting = ContainerRecord(state="waiting", reason="CreateContainerConfigError")
+    cluster.break_rank(0, ready=False, engine=waiting)
+    cluster.break_rank(1, ready=False, engine=waiting)
+    assert "create Secret x-keys" in told(cluster.step().actions)
+    assert cluster.group()["incarnation"] == 1

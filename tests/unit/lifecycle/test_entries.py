@@ -8,7 +8,15 @@ from dataclasses import fields, replace
 import pytest
 
 from deepseek_operator.api.status import Group
-from deepseek_operator.lifecycle.entries import GROUPS_LIMIT, GroupEntry, Incident, Member, read_entry, write_entries
+from deepseek_operator.lifecycle.entries import (
+    GROUPS_LIMIT,
+    GroupEntry,
+    Incident,
+    Member,
+    Report,
+    read_entry,
+    write_entries,
+)
 from tests.unit.lifecycle.observed import entry, serving_entry
 
 FULL = GroupEntry(
@@ -27,6 +35,7 @@ FULL = GroupEntry(
     stable_since="2026-01-01T11:00:00Z",
     not_before="2026-01-01T12:10:00Z",
     avoided_nodes=("node-9",),
+    reported=Report(incarnation=12, kv_tokens=283_739, weights_gib=40.25),
     incidents=(
         Incident(time="2026-01-01T12:00:00Z", reason="OOMKilled", message="m", rank=0, pod="p", node="n", exit_code=0),
         Incident(time="2026-01-01T11:00:00Z", reason="PodLost", message="m"),

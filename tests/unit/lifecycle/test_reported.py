@@ -14,7 +14,7 @@ from deepseek_operator.lifecycle.decide import decide
 from deepseek_operator.lifecycle.entries import GroupEntry, Report, read_entry, write_entries
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.planning import revision_of
-from deepseek_operator.lifecycle.records import DeploymentRecord, Snapshot
+from deepseek_operator.lifecycle.records import DeploymentRecord, NodeRecord, Snapshot
 from deepseek_operator.lifecycle.reported import memory_as_planned, with_reports
 from deepseek_operator.plan.types import Plan
 from deepseek_operator.render.owner import Owner
@@ -142,7 +142,8 @@ def snapshot(outcome: Outcome, status: dict[str, Any], reports: dict[int, Report
         name="x", namespace="default", uid="u", generation=1, resource_version=1, deleting=False, spec={}, status=status
     )
     pods = (pod(0), pod(1))
-    return Snapshot(deployment=record, stateful_sets={0: owner}, pods={0: pods}, reports=reports)
+    nodes = {each.node: NodeRecord(name=each.node) for each in pods}
+    return Snapshot(deployment=record, stateful_sets={0: owner}, pods={0: pods}, nodes=nodes, reports=reports)
 
 
 def test_the_answer_costs_one_write_of_status_and_none_after() -> None:

@@ -43,7 +43,8 @@ def resolved(
     *,
     spec: dict[str, Any] = SPEC,
     stored: Iterable[RevisionContent] = (),
-    groups: Iterable[dict[str, Any]] = (),
+    served: Iterable[RevisionContent] = (),
+    copies: Iterable[RevisionContent] = (),
 ) -> Outcome:
     deployment = DeploymentRecord(
         name="x",
@@ -53,10 +54,11 @@ def resolved(
         resource_version=1,
         deleting=False,
         spec=spec,
-        status={"groups": list(groups)},
+        status={"servedRevisions": [content.hash for content in served]},
     )
     revisions = {content.hash: record(content, number) for number, content in enumerate(stored, start=1)}
-    return resolve(Snapshot(deployment=deployment, revisions=revisions), around(nodes), keys=("k", "a"))
+    kept = {content.hash: record(content, 0).content for content in copies}
+    return resolve(Snapshot(deployment=deployment, revisions=revisions, copies=kept), around(nodes), keys=("k", "a"))
 
 
 def record(content: RevisionContent, number: int) -> RevisionRecord:
@@ -84,10 +86,6 @@ def content_of(outcome: Outcome) -> RevisionContent:
 def product(outcome: Outcome) -> str:
     assert outcome.plan is not None, outcome.problems
     return outcome.plan.hardware.product
-
-
-def formed(content: RevisionContent, **fields: Any) -> dict[str, Any]:
-    return {"index": 0, "revision": content.hash, "formed": True, **fields}
 
 
 ON_H100 = content_of(resolved(H100S))
@@ -125,14 +123,37 @@ def test_a_plan_stays_without_its_nodes_when_nothing_else_fits(left: list[Manife
 
 
 def test_a_plan_that_has_served_stays_whatever_happens_to_the_nodes() -> None:
-    outcome = resolved(H200S, stored=[ON_H100], groups=[formed(ON_H100)])
+    outcome = resolved(H200S, stored=[ON_H100], served=[ON_H100])
     assert content_of(outcome) == ON_H100
 
 
-@pytest.mark.parametrize("group", [{"formed": False}, {"revision": "another"}], ids=["never formed", "another's"])
-def test_what_has_not_served_of_this_revision_does_not_hold_it(group: dict[str, Any]) -> None:
-    outcome = resolved(H200S, stored=[ON_H100], groups=[formed(ON_H100, **group)])
+def test_what_served_of_another_revision_does_not_hold_this_one() -> None:
+    outcome = resolved(H200S, stored=[ON_H100], served=[replace(ON_H100, hash="another")])
     assert product(outcome) == "NVIDIA-H200"
+
+
+@pytest.mark.parametrize("nodes", [[*H200S, *H100S], H200S], ids=["better nodes came", "its nodes went"])
+def test_a_lost_revision_comes_from_the_copy_that_its_groups_keep_and_is_to_be_stored(nodes: list[Manifest]) -> None:
+    outcome = resolved(nodes, copies=[ON_H100], served=[ON_H100])
+    assert (content_of(outcome), outcome.stored) == (ON_H100, False)
+    assert outcome.contents == {ON_H100.hash: ON_H100}
+
+
+def test_what_is_stored_is_believed_before_a_copy() -> None:
+    other = replace(ON_H100, template={**ON_H100.template, "by": "somebody"})
+    outcome = resolved(H100S, stored=[ON_H100], copies=[other])
+    assert (content_of(outcome), outcome.stored) == (ON_H100, True)
+
+
+def test_a_revision_that_this_version_cannot_read_is_refused_and_not_planned_anew() -> None:
+    strange = replace(ON_H100, plan={"by": "a newer operator"})
+    outcome = resolved([*H200S, *H100S], stored=[strange])
+    assert outcome.content is None
+    assert [problem.reason for problem in outcome.problems] == ["RevisionUnreadable"]
+    assert outcome.problems[0].field == f"ControllerRevision x-{ON_H100.hash}"
+    assert "spec.restartedAt" in outcome.problems[0].message
+    assert outcome.refusal is not None
+    assert not outcome.refusal.waits_for_cluster
 
 
 def test_nodes_that_lost_their_rdma_devices_do_not_satisfy_the_plan() -> None:
@@ -150,7 +171,7 @@ def test_a_newer_operator_that_renders_otherwise_leaves_the_stored_template() ->
 def test_going_back_reuses_what_ran_then() -> None:
     other = content_of(resolved(H100S, spec={**SPEC, "servedName": "other"}))
     assert other.hash != ON_H100.hash
-    back = resolved([*H200S, *H100S], stored=[ON_H100, other], groups=[formed(other)])
+    back = resolved([*H200S, *H100S], stored=[ON_H100, other], served=[other])
     assert content_of(back) == ON_H100
     assert back.stored
 
@@ -173,7 +194,7 @@ def test_an_unreadable_spec_names_each_wrong_field_and_keeps_what_runs() -> None
 
 
 def test_a_spec_that_nothing_fits_is_refused_and_what_runs_is_kept() -> None:
-    outcome = resolved(H100S, spec={**SPEC, "parallelism": {"tensor": 12}}, stored=[ON_H100], groups=[formed(ON_H100)])
+    outcome = resolved(H100S, spec={**SPEC, "parallelism": {"tensor": 12}}, stored=[ON_H100], served=[ON_H100])
     assert outcome.content is None
     assert outcome.refusal is not None
     assert not outcome.refusal.waits_for_cluster

@@ -89,7 +89,7 @@ STATES: dict[str, tuple[Callable[[], PureCluster], str]] = {
         (
             "Ready=False/Pending Available=False/NoGroupServes Reconciling=True/Progressing Stalled=False/NotStalled "
             "Accepted=True/Accepted Planned=True/Planned WeightsReady=Unknown/NotStarted "
-            "GroupsReady=False/NotAllServing NetworkIsolated=True/PolicyApplied"
+            "GroupsReady=False/NotAllServing NetworkIsolated=False/PolicyMissing"
         ),
     ),
     "serving": (
@@ -169,7 +169,7 @@ STATES: dict[str, tuple[Callable[[], PureCluster], str]] = {
         (
             "Ready=False/NameTaken Available=False/NoGroupServes Reconciling=False/Settled Stalled=True/NameTaken "
             "Accepted=True/Accepted Planned=True/Planned WeightsReady=Unknown/NotStarted GroupsReady=False/NameTaken "
-            "NetworkIsolated=True/PolicyApplied"
+            "NetworkIsolated=False/PolicyMissing"
         ),
     ),
 }
@@ -179,7 +179,9 @@ STATES: dict[str, tuple[Callable[[], PureCluster], str]] = {
 def test_conditions_of(state: str) -> None:
     make, expected = STATES[state]
     cluster = make()
-    conditions = [f"{c['type']}={c['status']}/{c['reason']}" for c in cluster.status["conditions"]]
+    # What engines report has tests of its own (test_reported).
+    told = [c for c in cluster.status["conditions"] if c["type"] != "MemoryAsPlanned"]
+    conditions = [f"{c['type']}={c['status']}/{c['reason']}" for c in told]
     assert conditions == expected.split()
     assert sorted(c["type"] for c in cluster.status["conditions"]) == sorted(CONDITION_TYPES)
     Status.model_validate(json.loads(json.dumps(cluster.status)))
@@ -290,3 +292,53 @@ def test_the_plans_reasons_are_bounded() -> None:
     cluster.decide()
     assert len(cluster.status["plan"]["considered"]) == 16
     assert size(cluster.status["plan"]) < 20 * 1024
+
+
+def test_isolation_is_claimed_when_every_groups_policy_exists_and_not_before() -> None:
+    cluster = serving()
+    assert cluster.condition("NetworkIsolated")["status"] == "True"
+    del cluster.objects["NetworkPolicy", "x-g0"]
+    cluster.decide()
+    missing = cluster.condition("NetworkIsolated")
+    assert (missing["status"], missing["reason"]) == ("False", "PolicyMissing")
+    assert "x-g0" in missing["message"]
+
+
+def test_a_write_that_failed_is_told_until_it_succeeds() -> None:
+    cluster = serving()
+    snapshot = replace(cluster.snapshot(), troubles={"cr": "Service x: 422 Invalid: no"})
+    status = build_status(snapshot, cluster.outcome(), (), target=TARGET, time="2026-01-01T12:00:00Z")
+    told = next(c for c in status["conditions"] if c["type"] == "Reconciling")
+    assert (told["status"], told["reason"], told["message"]) == ("True", "ApplyFailed", "Service x: 422 Invalid: no")
+
+
+def test_a_taken_name_is_kept_in_status_as_long_as_it_is_taken() -> None:
+    cluster = taken()
+    assert cluster.status["nameTaken"] == {"kind": "Service", "name": "x"}
+    cluster.name_taken = None
+    cluster.decide()
+    assert "nameTaken" not in cluster.status
+
+
+def test_a_revision_that_has_served_is_remembered_across_restarts_of_the_group() -> None:
+    cluster = PureCluster()
+    cluster.decide()
+    assert cluster.status["servedRevisions"] == []
+    cluster = serving()
+    revision = cluster.status["currentRevision"]
+    assert cluster.status["servedRevisions"] == [revision]
+    cluster.break_rank(1, engine=ContainerRecord(state="terminated", exit_code=1))
+    for _ in range(3):
+        cluster.step()
+        assert cluster.status["servedRevisions"] == [revision]
+        cluster.controllers()
+
+
+def test_the_latest_ten_served_revisions_are_remembered() -> None:
+    cluster = serving()
+    for number in range(11):
+        cluster.edit(servedName=f"name-{number}")
+        cluster.settle()
+    assert len(cluster.status["servedRevisions"]) == 10
+    assert cluster.status["servedRevisions"][-1] == cluster.status["currentRevision"]
+    Status.model_validate(json.loads(json.dumps(cluster.status)))
