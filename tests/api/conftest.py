@@ -206,7 +206,7 @@ class World:
         return self.cluster.audit_log.stat().st_size
 
     def writes(self, *, after: int) -> list[str]:
-        """Mutating requests of the operator in this namespace and outside all; its Lease lives in another."""
+        """Mutating requests of the operator in this namespace and outside of all; its Lease lives in another."""
         return [
             f"{request.verb} {request.resource} {request.name}"
             for request in writes(self.cluster.audit_log, user_agent="deepseek-operator", after=after)

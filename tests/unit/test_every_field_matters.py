@@ -87,7 +87,7 @@ TIGHT = {
     "weights": {"source": "hf://example/DeepSeek-V3-0324-BF16"},
     "parallelism": {"nodes": 1},
 }
-REFUSED_WITHOUT: dict[str, tuple[str, dict[str, Any]]] = {"spec.hardware.allowTight": ("amd-mi300x.yaml", TIGHT)}
+REFUSED_WITHOUT: dict[str, tuple[str, dict[str, Any]]] = {"spec.hardware.allowTight": ("nvidia-b200.yaml", TIGHT)}
 """Leaves that only turn a refusal into a plan, with the nodes and the spec that are refused without them."""
 
 

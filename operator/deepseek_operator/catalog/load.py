@@ -251,6 +251,8 @@ def _flaws(given: Any, known: Any, path: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(given, list) and isinstance(known, list):
         for index, (one, other) in enumerate(zip(given, known, strict=True)):
             yield from _flaws(one, other, f"{path}[{index}]")
+    elif isinstance(given, bool) and isinstance(known, int | float) and not isinstance(known, bool):
+        yield path, "must be a number"
     elif isinstance(given, int | float) and not isinstance(given, bool) and given <= 0:
         yield path, "must be greater than zero"
 

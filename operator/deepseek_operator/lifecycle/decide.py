@@ -34,17 +34,12 @@ from deepseek_operator.lifecycle.rollout import plan_groups
 from deepseek_operator.lifecycle.stages import CONFIG_REASONS
 from deepseek_operator.lifecycle.status import build_status, paused_status
 from deepseek_operator.lifecycle.transitions import transitions
-from deepseek_operator.render.apply_order import group_objects, shared_objects
+from deepseek_operator.render.apply_order import CREATED_ONCE_KINDS, POD_GROUP, group_objects, shared_objects
 from deepseek_operator.render.digest import with_desired_hash
 from deepseek_operator.render.gang import pod_group
 from deepseek_operator.render.owner import Owner, group_labels
 from deepseek_operator.render.revision import controller_revision
 from deepseek_operator.render.secret import keys_secret
-
-CREATED_ONCE_KINDS = frozenset({"PersistentVolume", "PersistentVolumeClaim"})
-"""Neither watched nor mended: made before a group starts, shared, and outliving the deployment."""
-POD_GROUP = "PodGroup"
-"""Not watched either: it need not be served. Made so before each start."""
 
 
 def decide(snapshot: Snapshot, outcome: Outcome, *, now: datetime) -> Decision:

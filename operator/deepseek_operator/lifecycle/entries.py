@@ -11,7 +11,7 @@ from deepseek_operator.api.status import Intent, Stage
 from deepseek_operator.lifecycle.bounds import first_bytes
 
 INCIDENTS_KEPT = 3
-GROUPS_LIMIT = 44 * 1024
+GROUPS_LIMIT = 48 * 1024
 """Bytes of all entries together: leaves the plan and the conditions their share of the 64 KiB of status."""
 
 

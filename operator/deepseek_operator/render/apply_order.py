@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 _FIRST: Final = 1
 """Number of the first revision, and of the first start of a group."""
+CREATED_ONCE_KINDS: Final = frozenset({"PersistentVolume", "PersistentVolumeClaim"})
+"""Neither watched nor mended: made before a group starts, shared, and outliving the deployment."""
+POD_GROUP: Final = "PodGroup"
+"""Not watched either: it need not be served. Made so before each start."""
 
 
 def shared_objects(
@@ -94,7 +98,11 @@ def all_objects(
         )
     ]
     shared = shared_objects(owner, spec, plan, config=config)
-    objects = [with_desired_hash(manifest) for manifest in once + shared + groups]
+    # The hash tells what was changed since; what is not watched needs none.
+    objects = [
+        manifest if manifest["kind"] in CREATED_ONCE_KINDS | {POD_GROUP} else with_desired_hash(manifest)
+        for manifest in once + shared + groups
+    ]
     if spec.access.keys.mode == "generate":
         objects.insert(0, keys_secret(owner, api_key=None, admin_key=None))
     return objects

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from deepseek_operator.control import client as client_module
@@ -153,3 +158,20 @@ async def test_a_missing_object_is_asked_for_where_it_would_be(server: StandIn, 
 def test_paths(kind: kinds.Kind, arguments: tuple[str | None, str | None], path: str) -> None:
     assert kind.path(*arguments) == path
     assert kind.path(*arguments, subresource="status") == f"{path}/status"
+
+
+@pytest.mark.parametrize("command", [["run"], ["rollout", "history", "x"]], ids=lambda command: command[0])
+def test_a_command_without_any_cluster_says_so_and_ends_with_4(command: list[str], tmp_path: Path) -> None:
+    inside = ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
+    environment = {key: value for key, value in os.environ.items() if key not in inside}
+    ended = subprocess.run(
+        [str(Path(sys.executable).with_name("deepseek-operator")), *command],
+        env={**environment, "HOME": str(tmp_path), "KUBECONFIG": str(tmp_path / "none")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 4, ended.stderr
+    assert "no cluster is configured" in ended.stderr
+    assert "set KUBECONFIG" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -344,6 +344,10 @@ async def test_a_foreign_object_of_one_group_keeps_no_other_from_ending_and_star
     await world.reconcile()
     assert world.status()["nameTaken"] == {"kind": "Service", "name": "x-g1"}
     assert ("statefulsets", "default", "x-g1") not in world.server.objects
+    world.server.drop(kinds.NETWORK_POLICY, "x-g1")
+    await world.look()
+    await world.reconcile()
+    assert ("networkpolicies", "default", "x-g1") in world.server.objects
     change(world, 1, state={"terminated": {"exitCode": 1}}, started=False)
     await world.reconcile()
     assert replicas(world) == 0

@@ -68,7 +68,8 @@ async def test_a_cache_that_is_right_costs_metadata_only(server: StandIn, verifi
     server.requests.clear()
     assert await verifier.compare() == set()
     assert full_lists(server) == []
-    assert len(server.requests) == len(kinds.WATCHED) + 1  # and the storage classes
+    asked = [request.what for request in server.requests]
+    assert len(asked) == len(kinds.WATCHED) + 2, asked  # and storage classes, and slices that are not served
 
 
 @pytest.mark.parametrize("change", ["missing", "older"])
