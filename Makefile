@@ -52,8 +52,8 @@ generate: $(STAMP)  ## write everything that is generated; a test fails when it 
 
 .PHONY: lock
 lock: $(STAMP)  ## renew both lock files from pyproject.toml (UPGRADE=--upgrade for new versions)
-	@$(COMPILE) pyproject.toml -o requirements.lock
-	@$(COMPILE) --group dev pyproject.toml -o requirements-dev.lock
+	@$(COMPILE) --extra weights pyproject.toml -o requirements.lock
+	@$(COMPILE) --extra weights --group dev pyproject.toml -o requirements-dev.lock
 	@$(COMPILE) operator/requirements-build.in -o operator/requirements-build.lock
 
 .PHONY: binaries
