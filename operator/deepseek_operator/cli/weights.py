@@ -213,9 +213,8 @@ def _tell_result(marker: Marker, directory: Path, output: Output, **more: object
             extra = "".join(f", {key} {value}" for key, value in more.items() if isinstance(value, bool | int | float))
             say(f"{directory}: {len(marker.files)} files, {size / GIB:.2f} GiB{extra}")
         case Output.JSON | Output.YAML:
-            about = {key: value for key, value in marker.about.items() if key != "version"}
             document = {
-                **about,
+                **marker.about,
                 "directory": str(directory),
                 "files": len(marker.files),
                 "sizeGiB": round(size / GIB, 3),

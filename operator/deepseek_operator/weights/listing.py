@@ -95,11 +95,12 @@ def wanted(files: Iterable[RemoteFile], source: str) -> tuple[RemoteFile, ...]:
     Raises:
         InputError: No safetensors file, or a path that leads out of the directory.
     """
-    chosen = tuple(sorted((each for each in files if _is_wanted(each.path)), key=lambda file: file.path))
-    for file in chosen:
+    everything = tuple(files)
+    for file in everything:
         parts = PurePosixPath(file.path)
         if parts.is_absolute() or ".." in parts.parts or "\\" in file.path:
             raise InputError(source, f"it lists {file.path}, which leads out of the directory", "do not trust it")
+    chosen = tuple(sorted((each for each in everything if _is_wanted(each.path)), key=lambda file: file.path))
     if not any(file.path.endswith(".safetensors") for file in chosen):
         raise InputError(
             source, "it has no safetensors file", "name a repository or directory with weights in safetensors"

@@ -24,6 +24,8 @@ from deepseek_operator.weights.patience import describe
 from deepseek_operator.weights.workspace import MARKER
 
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
+_STATUS: Final = re.compile(r"status code: (\d{3})")
+_REFUSED: Final = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
 _CHUNK: Final = 4 * 2**20
 _SILENCE: Final = timedelta(seconds=30)
 _CREDENTIALS: Final = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the pod's identity"
@@ -82,9 +84,12 @@ class ObjectStore:
         """See Repository."""
         if is_storage_error(error):
             return storage_error(error, "the output directory")  # type: ignore[arg-type] # an OSError
-        if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
+        # Errors of listings are of no special kind; their text has the status.
+        found = _STATUS.search(str(error))
+        status = int(found[1]) if found else 0
+        if status in {401, 403} or isinstance(error, _REFUSED):
             return InputError(self._uri, "the store refuses these credentials (401 or 403)", f"set {_CREDENTIALS}")
-        if isinstance(error, exceptions.NotFoundError | FileNotFoundError):
+        if status == 404 or isinstance(error, FileNotFoundError):
             return InputError(self._uri, "no such bucket or object (404)", "correct the bucket and the prefix")
         if "redentials" in str(error):
             return InputError(self._uri, f"no credentials ({describe(error)})", f"set {_CREDENTIALS}")

@@ -59,7 +59,9 @@ def read_marker(directory: Path) -> Marker | None:
     complete = {path: entry for path, entry in entries.items() if entry is not None}
     if len(complete) != len(files):
         return None
-    return Marker(about={key: value for key, value in document.items() if key != "files"}, files=complete)
+    return Marker(
+        about={key: value for key, value in document.items() if key not in {"version", "files"}}, files=complete
+    )
 
 
 def _entry(document: Any) -> Entry | None:
