@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from deepseek_operator.cli.output import write_json, write_yaml
 from deepseek_operator.weights.errors import InputError, NoRoomError, WeightsError, storage_error
 from deepseek_operator.weights.fetch import DEFAULT_WORKERS, Request
 from deepseek_operator.weights.fetch import fetch as fetch_source
-from deepseek_operator.weights.progress import GIB, Progress, reporting, say
+from deepseek_operator.weights.progress import GIB, Progress, peak_memory, reporting, say
 from deepseek_operator.weights.uri import parse_source
 from deepseek_operator.weights.verify import verify as verify_directory
 from deepseek_operator.weights.workspace import Marker
@@ -202,8 +201,7 @@ def _dequantizer(device: str) -> Any:
 
 
 def _peak_memory_gib() -> float:
-    """Largest resident size so far; Linux counts it in KiB (getrusage(2))."""
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+    return round(peak_memory() / GIB, 2)
 
 
 def _tell_result(marker: Marker, directory: Path, output: Output, **more: object) -> None:

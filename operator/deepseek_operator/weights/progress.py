@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Final
 
 from deepseek_operator.weights.errors import InputError
@@ -23,6 +24,15 @@ def say(message: str) -> None:
     """One line on stderr."""
     sys.stderr.write(f"weights: {message}\n")
     sys.stderr.flush()
+
+
+def peak_memory() -> int:
+    """Largest resident size of this process in bytes: VmHWM of proc_pid_status(5), which is in KiB.
+
+    Not getrusage(2): its figure survives exec, so it would be that of a larger parent.
+    """
+    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
 
 
 class Progress:
