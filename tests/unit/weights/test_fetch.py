@@ -288,3 +288,15 @@ def test_waits_grow_and_stay_below_the_longest() -> None:
     assert all(0.5 <= patience.wait(1) <= 1 for _ in range(100))
     assert all(4 <= patience.wait(9) <= 8 for _ in range(100))
     assert QUICK.attempts == 4
+
+
+def test_a_change_of_revision_that_fails_leaves_no_marker(fetched: Fetcher, hub: Hub, origin: Path) -> None:
+    fetched(revision="main")
+    (origin / "config.json").write_text(json.dumps({"model_type": "deepseek_v3"}))
+    hub.revisions += ("v2",)
+    hub.fail("config.json", Fault("corrupt", times=1000))
+
+    with pytest.raises(CorruptError):
+        fetched(revision="v2")
+
+    assert not (fetched.target / MARKER).exists()
