@@ -29,6 +29,15 @@ demo: $(STAMP)  ## DeepSeek-V3 planned, wired and kept over several nodes of a r
 demo-down: $(STAMP)  ## stop exactly what `make demo` started
 	@$(PY) -m e2e.demo down
 
+##@ Measure
+.PHONY: bench-cast
+bench-cast: $(STAMP)  ## how fast weights are cast to BF16, beside a plain loop and the disk
+	@$(PY) -m e2e.bench.cast
+
+.PHONY: kill-weights
+kill-weights: $(STAMP)  ## kill -9 fetch, cast and shard 102 times at random moments; every result must be equal
+	@WEIGHTS_KILLS=34 $(PY) -m pytest -q -s -n0 tests/unit/weights/test_killed.py
+
 ##@ Develop
 .PHONY: test
 test: lint binaries  ## lint, unit tests and tests against a real API server
@@ -56,8 +65,8 @@ generate: $(STAMP)  ## write everything that is generated; a test fails when it 
 
 .PHONY: lock
 lock: $(STAMP)  ## renew both lock files from pyproject.toml (UPGRADE=--upgrade for new versions)
-	@$(COMPILE) pyproject.toml -o requirements.lock
-	@$(COMPILE) --group dev pyproject.toml -o requirements-dev.lock
+	@$(COMPILE) --extra weights pyproject.toml -o requirements.lock
+	@$(COMPILE) --extra weights --group dev pyproject.toml -o requirements-dev.lock
 	@$(COMPILE) operator/requirements-build.in -o operator/requirements-build.lock
 
 .PHONY: binaries
@@ -73,7 +82,7 @@ clean:  ## remove the environment and caches of tools; the binaries' cache stays
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*##"} \
 	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-	  /^[a-z-]+:.*##/ {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*##/ {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 
 $(STAMP): pyproject.toml requirements-dev.lock .ci/bootstrap

@@ -10,6 +10,7 @@ from deepseek_operator.cli.plan import plan
 from deepseek_operator.cli.render import render
 from deepseek_operator.cli.rollout import rollout
 from deepseek_operator.cli.run import run
+from deepseek_operator.cli.weights import program as weights
 
 _EXIT_CODES = """Exit codes: 0 good, 1 unexpected failure, 2 the input is wrong, 3 nothing offered fits,
 4 the cluster cannot be reached."""
@@ -32,6 +33,7 @@ def _program(*, about: str) -> typer.Typer:
 
 app = _program(about="DeepSeek-V3/R1-class models over several accelerator nodes of a Kubernetes cluster.")
 app.command()(run)
+app.add_typer(weights, name="weights")
 
 plugin = _program(about="Plan, render and size DeepSeekDeployments: `kubectl deepseek`.")
 

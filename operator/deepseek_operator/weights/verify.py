@@ -1,0 +1,86 @@
+"""``weights verify``: is the directory what its marker says? Sizes and headers in seconds, every hash on demand."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepseek_operator.weights import checkpoint
+from deepseek_operator.weights.digest import measure
+from deepseek_operator.weights.errors import InputError, WeightsError
+from deepseek_operator.weights.progress import Progress
+from deepseek_operator.weights.workspace import MARKER, Entry, Marker, read_marker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that is wrong with a file."""
+
+    path: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What was looked at, and what is wrong with it."""
+
+    marker: Marker
+    findings: tuple[Finding, ...]
+    hashed: bool
+
+
+def verify(directory: Path, *, full: bool, workers: int, progress: Progress) -> Report:
+    """Compare a directory with its marker. Nothing is written.
+
+    Raises:
+        InputError: There is no marker: it was never complete, or another tool made it.
+    """
+    if not directory.is_dir():
+        raise InputError(str(directory), "no such directory", "name the directory that weights fetch or cast wrote")
+    marker = read_marker(directory)
+    if marker is None:
+        raise InputError(
+            str(directory),
+            f"it has no {MARKER}: it was never complete, or another tool filled it",
+            "run weights fetch again; it keeps and checks what is there",
+        )
+    total = sum(entry.size for entry in marker.files.values()) if full else 0
+    progress.begin(f"verify {directory}", total=total, files=len(marker.files))
+    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="verify") as pool:
+        problems = list(
+            pool.map(lambda item: _problem(directory, *item, full=full, progress=progress), marker.files.items())
+        )
+    found = [
+        Finding(path=path, problem=problem) for path, problem in zip(marker.files, problems, strict=True) if problem
+    ]
+    if not found:
+        found = _structure(directory, marker)
+    return Report(marker=marker, findings=tuple(found), hashed=full)
+
+
+def _problem(directory: Path, path: str, entry: Entry, *, full: bool, progress: Progress) -> str | None:
+    file = directory / path
+    try:
+        size = file.stat().st_size
+        if size != entry.size:
+            return f"it has {size} bytes instead of {entry.size}"
+        if full and measure(file, tick=progress.add).sha256 != entry.sha256:
+            return "its SHA-256 is wrong"
+    except FileNotFoundError:
+        return "it is not there"
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    progress.file_done()
+    return None
+
+
+def _structure(directory: Path, marker: Marker) -> list[Finding]:
+    """Index and headers, where the marker names a checkpoint of the usual form."""
+    if marker.about.get("producer") == "shard":
+        return []
+    try:
+        checkpoint.check(directory, marker.files)
+    except WeightsError as error:
+        return [Finding(path=error.what, problem=error.why)]
+    return []
