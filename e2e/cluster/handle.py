@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -73,11 +74,16 @@ class Cluster:
         `kubectl wait --for=condition=Established` fails on a definition that has no conditions yet.
         """
         deadline = time.monotonic() + seconds
-        established = "jsonpath={.status.conditions[?(@.type=='Established')].status}"
-        while self.kubectl("get", f"crd/{name}", "--ignore-not-found", f"--output={established}") != "True":
+        while not self._established(name):
             if time.monotonic() > deadline:
                 raise ClusterError(f"crd/{name}: not Established after {seconds:.0f} s")
             time.sleep(CRD_POLL_SECONDS)
+
+    def _established(self, name: str) -> bool:
+        # Not a JSONPath filter: kubectl refuses to filter conditions that are null, as they are at first.
+        found = self.kubectl("get", f"crd/{name}", "--ignore-not-found", "--output=json")
+        conditions = json.loads(found).get("status", {}).get("conditions") if found else None
+        return any(item["type"] == "Established" and item["status"] == "True" for item in conditions or ())
 
     def service_account_kubeconfig(self, namespace: str, name: str) -> Path:
         """Write a kubeconfig that acts as a ServiceAccount, with a token of one day, and return its path."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import shutil
+import signal
 import sys
-import tempfile
 from pathlib import Path
 
 from e2e.cluster import up
@@ -26,7 +27,12 @@ def main() -> int:
     parser.add_argument("--page", type=Path, default=PAGE, help="where the page is written")
     chosen = parser.parse_args()
     scenarios = [scenario for scenario in SCENARIOS if not chosen.scenario or scenario.name in chosen.scenario]
-    folder = Path(tempfile.mkdtemp(prefix="deepseek-faults-"))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Also in the background of a script, where SIGINT is ignored: the control plane must be taken down.
+        signal.signal(number, signal.default_int_handler)
+    folder = ROOT / ".state" / "faults"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     cluster = up(folder / "cluster")
     try:
         install_crd(cluster)

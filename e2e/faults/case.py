@@ -30,7 +30,7 @@ QUIET_SECONDS: Final = 1.2
 """No write for so long, longer than the operator holds progress back: settled."""
 NEXT_WRITE_SECONDS: Final = 0.3
 """How long an operator that learned of its write may think before it is killed; its next write ends it at once."""
-EQUAL_SECONDS: Final = 45.0
+EQUAL_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

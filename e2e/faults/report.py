@@ -95,5 +95,6 @@ def _verdict(result: Result | None) -> str:
 
 
 def _difference(result: Result) -> list[str]:
-    title = f"### {result.scenario}, write {result.write} {result.moment} (`{result.label.replace(result.namespace, 'NAMESPACE')}`)"
+    label = result.label.replace(result.namespace, "NAMESPACE")
+    title = f"### {result.scenario}, write {result.write} {result.moment} (`{label}`)"
     return [title, "", "```diff", result.difference.replace(result.namespace, "NAMESPACE"), "```", ""]
