@@ -29,6 +29,16 @@ demo: $(STAMP)  ## DeepSeek-V3 planned, wired and kept over several nodes of a r
 demo-down: $(STAMP)  ## stop exactly what `make demo` started
 	@$(PY) -m e2e.demo down
 
+##@ Measure
+.PHONY: faults
+faults: binaries  ## the operator killed at every write of every scenario; writes docs/measurements/faults.md
+	@$(PY) -m e2e.faults
+	@FAULTS_WHOLE=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile tests/faults --ignore tests/faults/test_sample.py
+
+.PHONY: bench-recovery
+bench-recovery: binaries  ## failure to stop and to ready, for groups in hundreds; writes docs/measurements/recovery.md
+	@$(PY) -m e2e.bench.recovery
+
 ##@ Develop
 .PHONY: test
 test: lint binaries  ## lint, unit tests and tests against a real API server
@@ -69,7 +79,7 @@ clean:  ## remove the environment and caches of tools; the binaries' cache stays
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*##"} \
 	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-	  /^[a-z-]+:.*##/ {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*##/ {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 
 $(STAMP): pyproject.toml requirements-dev.lock .ci/bootstrap

@@ -19,12 +19,35 @@ from e2e.faults.endstate import Objects, collect, difference, starts
 from e2e.faults.mask import Mask
 from e2e.faults.operators import Nursery, OperatorProcess
 from e2e.faults.proxy import Proxy
-from e2e.faults.rules import Answer, Ask, CutError, Rule, writes
+from e2e.faults.rules import (
+    Answer,
+    Ask,
+    Behaviour,
+    CutError,
+    Drop,
+    LoseAnswer,
+    Refuse,
+    Rule,
+    Twice,
+    writes,
+)
 from e2e.faults.scenarios import Scenario
 from e2e.faults.user import User
 
-Moment = Literal["before", "after"]
-"""The API server has carried the write out; before or after the operator learns of it."""
+Moment = Literal["before", "after", "409", "429", "500", "dropped", "lost", "twice"]
+"""What happens at a write. Before, after: the API server has carried it out, and the operator is killed before or after
+it learns of it. The others leave the operator alive: the write is refused, never arrives, its answer is lost, or it
+arrives twice."""
+
+KILLS: Final[tuple[Moment, ...]] = ("before", "after")
+FAULTS: Final[dict[Moment, Behaviour]] = {
+    "409": Refuse(409),
+    "429": Refuse(429, retry_after=1),
+    "500": Refuse(500),
+    "dropped": Drop(),
+    "lost": LoseAnswer(),
+    "twice": Twice(),
+}
 
 QUIET_SECONDS: Final = 1.2
 """No write for so long, longer than the operator holds progress back: settled."""
@@ -116,6 +139,24 @@ class KillAt:
         await asyncio.sleep(wait)
         await self._kill()
         self.done.set()
+
+
+class OnceAt:
+    """A fault at the n-th write, and at no other."""
+
+    def __init__(self, *, write: int, behaviour: Behaviour) -> None:
+        self.label = ""
+        self.done = asyncio.Event()
+        """Never: nobody is killed."""
+        self._write = write
+        self._behaviour = behaviour
+
+    async def __call__(self, call: Call, ask: Ask, /) -> Answer:
+        """Let the fault happen to the one write."""
+        if call.write != self._write:
+            return await ask(call)
+        self.label = call.label
+        return await self._behaviour(call, ask)
 
 
 class Run:
@@ -218,7 +259,11 @@ async def killed(environment: Environment, wanted: Undisturbed, *, write: int, m
     """Run a scenario, kill the operator at a write, start another and compare the end states."""
     began = time.monotonic()
     async with Run(environment, wanted.scenario) as run:
-        fault = KillAt(write=write, moment=moment, kill=run.kill)
+        fault: KillAt | OnceAt
+        if moment in FAULTS:
+            fault = OnceAt(write=write, behaviour=FAULTS[moment])
+        else:
+            fault = KillAt(write=write, moment=moment, kill=run.kill)
         if write == 0:
             await run.kill()
             fault.label = "nothing yet"
@@ -244,13 +289,13 @@ async def killed(environment: Environment, wanted: Undisturbed, *, write: int, m
         )
 
 
-async def _act(run: Run, scenario: Scenario, fault: KillAt) -> None:
+async def _act(run: Run, scenario: Scenario, fault: KillAt | OnceAt) -> None:
     """Do what the user does; as soon as the operator is dead, start the next."""
     acting = asyncio.ensure_future(scenario.act(run.user))
     killing = asyncio.create_task(fault.done.wait())
     try:
         await asyncio.wait((acting, killing), return_when=asyncio.FIRST_COMPLETED)
-        if not killing.done() and not acting.exception():
+        if isinstance(fault, KillAt) and not killing.done() and not acting.exception():
             # The write may still come: the last ones only tell of what users see already.
             await asyncio.wait((killing,), timeout=QUIET_SECONDS)
         if killing.done():

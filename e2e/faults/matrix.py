@@ -17,7 +17,7 @@ import yaml
 from e2e.cluster import Cluster
 from e2e.cluster.nodes import read as read_nodes
 from e2e.faults.api import Api
-from e2e.faults.case import Environment, Moment, Result, Undisturbed, killed, undisturbed
+from e2e.faults.case import FAULTS, KILLS, Environment, Moment, Result, Undisturbed, killed, undisturbed
 from e2e.faults.incarnations import Incarnations
 from e2e.faults.mask import Mask
 from e2e.faults.operators import Nursery
@@ -30,9 +30,8 @@ CRD: Final = ROOT / "crds" / "deepseekdeployments.yaml"
 CRD_NAME: Final = "deepseekdeployments.serving.deepseek-operator.io"
 NODES_A_CASE: Final = 8
 """Two groups of two nodes, and as many for pods of earlier cases that have not gone yet."""
-MOMENTS: Final[tuple[Moment, ...]] = ("before", "after")
-EXTRA_WRITES: Final = 60
-"""A run may write more often than the undisturbed one; how far beyond its last write to look."""
+FAULTED: Final = ("create", "edit", "engine-killed")
+"""Scenarios whose writes are also refused, lost and repeated, each once; together they hold every kind of write."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +66,8 @@ def cells(runs: Sequence[Undisturbed]) -> list[Cell]:
     found = []
     for run in runs:
         found.append(Cell(wanted=run, write=0, moment="before"))
-        found += [Cell(wanted=run, write=w + 1, moment=m) for w in range(len(run.writes)) for m in MOMENTS]
+        moments = (*KILLS, *FAULTS) if run.scenario.name in FAULTED else KILLS
+        found += [Cell(wanted=run, write=w + 1, moment=m) for w in range(len(run.writes)) for m in moments]
     return found
 
 
@@ -135,10 +135,11 @@ async def run_matrix(
                 result = await killed(shared, cell.wanted, write=cell.write, moment=cell.moment)
                 results.append(result)
                 _tell(result, left=len(todo))
-                if sample is None and not todo and cell.moment == "after":
-                    todo.extend(_beyond(runs, results))
 
         await asyncio.gather(*(work() for _ in range(at_once)))
+        while sample is None and (more := _beyond(runs, results)):
+            todo.extend(more)
+            await asyncio.gather(*(work() for _ in range(at_once)))
     return Matrix(
         undisturbed=tuple(runs),
         results=tuple(sorted(results, key=_order)),
@@ -152,16 +153,16 @@ def _beyond(runs: Sequence[Undisturbed], results: Sequence[Result]) -> list[Cell
     """The next writes of scenarios whose furthest case was still reached: runs vary in how often they tell progress."""
     more = []
     for run in runs:
-        mine = [result for result in results if result.scenario == run.scenario.name]
+        mine = [r for r in results if r.scenario == run.scenario.name and r.moment in KILLS]
         furthest = max(result.write for result in mine)
         if furthest >= len(run.writes) and any(r.reached and r.write for r in mine if r.write == furthest):
-            more += [Cell(wanted=run, write=furthest + 1, moment=moment) for moment in MOMENTS]
+            more += [Cell(wanted=run, write=furthest + 1, moment=moment) for moment in KILLS]
     return more
 
 
-def _order(result: Result) -> tuple[int, int, str]:
+def _order(result: Result) -> tuple[int, int, int]:
     names = [scenario.name for scenario in SCENARIOS]
-    return names.index(result.scenario), result.write, "ba".index(result.moment[0]) * "a"
+    return names.index(result.scenario), result.write, (*KILLS, *FAULTS).index(result.moment)
 
 
 def _tell(result: Result, *, left: int) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from e2e.faults.case import Result, Undisturbed
+from e2e.faults.case import FAULTS, KILLS, Result, Undisturbed
 from e2e.faults.matrix import Matrix
 from e2e.faults.scenarios import SCENARIOS
+
+MOMENTS = (*KILLS, *FAULTS)
 
 HEAD = """# Crash matrix
 
@@ -16,6 +18,9 @@ scenario, in a run each: once when the API server has carried the write out and 
 (*before*), once when it has got the answer and before its next write reaches the API server (*after*). Write 0 is a
 kill before the user acts. Then a new process starts, the scenario goes on, and what is in the namespace at the end must
 equal the undisturbed run's, byte for byte, under [one mask file](../../e2e/faults/mask.yaml).
+
+In three scenarios that together hold every kind of write, each write is also, with the operator left alive, refused
+once (*409*, *429*, *500*), never delivered (*dropped*), carried out without its answer (*lost*), or delivered twice.
 
 The dead operator's Lease is deleted by the harness, since its 15 s would be added to each case; failover by expiry has
 a test of its own (`tests/faults/test_leaders.py`). Operators are forked from a process that has imported the program,
@@ -31,14 +36,14 @@ def page(matrix: Matrix) -> str:
         HEAD,
         (
             f"**{len(matrix.undisturbed)} scenarios, {sum(len(run.writes) for run in matrix.undisturbed)} writes, "
-            f"{len(reached)} kills: {len(reached) - len(matrix.unequal)} ended like the undisturbed run, "
+            f"{len(reached)} kills and faults: {len(reached) - len(matrix.unequal)} ended like the undisturbed run, "
             f"{len(matrix.unequal)} did not.** {matrix.seconds / 60:.1f} minutes, median {median(cost):.1f} s a case."
         ),
         "",
         f"Pods of two starts of a group at the same time: **{len(matrix.mixed)}** ({matrix.pods} pods watched).",
         "",
-        "| Scenario | What happens | Writes | Before: equal | After: equal | Not reached | Extra starts |",
-        "|---|---|---|---|---|---|---|",
+        f"| Scenario | What happens | Writes | {' | '.join(MOMENTS)} | Not reached | Extra starts |",
+        "|---" * (5 + len(MOMENTS)) + "|",
         *(_row(run, _of(matrix, run)) for run in matrix.undisturbed),
         "",
         (
@@ -64,23 +69,25 @@ def _of(matrix: Matrix, run: Undisturbed) -> list[Result]:
 def _row(run: Undisturbed, results: Sequence[Result]) -> str:
     def equal(moment: str) -> str:
         reached = [result for result in results if result.moment == moment and result.reached]
-        return f"{sum(not result.difference for result in reached)} of {len(reached)}"
+        return f"{sum(not result.difference for result in reached)} of {len(reached)}" if reached else ""
 
     about = next(scenario.about for scenario in SCENARIOS if scenario.name == run.scenario.name)
     missed = sum(not result.reached for result in results)
     extra = sum(result.extra_starts for result in results)
-    cells = (run.scenario.name, about, len(run.writes), equal("before"), equal("after"), missed, extra)
+    cells = (run.scenario.name, about, len(run.writes), *map(equal, MOMENTS), missed, extra)
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
 def _writes(run: Undisturbed, results: Sequence[Result]) -> list[str]:
-    lines = [f"### {run.scenario.name}", "", "| Write | Request | Before | After |", "|---|---|---|---|"]
+    moments = [m for m in MOMENTS if any(result.moment == m for result in results)]
+    lines = [f"### {run.scenario.name}", "", f"| Write | Request | {' | '.join(moments)} |"]
+    lines.append("|---" * (2 + len(moments)) + "|")
     for number in range(max((result.write for result in results), default=0) + 1):
         mine = {result.moment: result for result in results if result.write == number}
         label = "killed before the user acts" if number == 0 else "beyond the undisturbed run"
         if 0 < number <= len(run.writes):
             label = f"`{run.writes[number - 1].replace(run.namespace, 'NAMESPACE')}`"
-        verdicts = " | ".join(_verdict(mine.get(moment)) for moment in ("before", "after"))
+        verdicts = " | ".join(_verdict(mine.get(moment)) for moment in moments)
         lines.append(f"| {number} | {label} | {verdicts} |")
     return [*lines, ""]
 

@@ -157,14 +157,17 @@ class Cache:
 
     def _put_owned(self, kind: kinds.Kind, body: Mapping[str, Any], identity: tuple[str, str]) -> set[Key]:
         labels = body["metadata"].get("labels", {})
-        owner = labels.get(names.REVISION_OF_LABEL if kind is kinds.REVISION else names.UID_LABEL, "")
+        label = labels.get(names.REVISION_OF_LABEL if kind is kinds.REVISION else names.UID_LABEL, "")
         earlier = self._owners.get(identity)
-        self._owners[identity] = owner
         if kind is kinds.POD:
-            self._pods[owner][identity[1]] = project_pod(body)
-            return self._concerned(owner)
+            self._owners[identity] = label
+            self._pods[label][identity[1]] = project_pod(body)
+            return self._concerned(label)
         project = {kinds.STATEFUL_SET: project_stateful_set, kinds.REVISION: project_revision}.get(kind, project_child)
         record = project(body)
+        # A label that was taken off is put back, which needs the object to be known.
+        owner = label or record.owner
+        self._owners[identity] = owner
         if earlier not in (None, owner):
             self._children[earlier or ""].pop((record.kind, record.name), None)
         if record.owner != owner:

@@ -12,7 +12,6 @@ from deepseek_operator.control import kinds
 from deepseek_operator.control.cache import Cache
 from deepseek_operator.control.client import (
     JSON_PATCH,
-    MERGE_PATCH,
     ApiError,
     ConflictError,
     KubeClient,
@@ -32,12 +31,17 @@ from deepseek_operator.lifecycle.actions import (
     StartGroup,
     StopGroup,
 )
+from deepseek_operator.lifecycle.objects import difference
 from deepseek_operator.lifecycle.records import ChildKey, DeploymentRecord
 
 logger = logging.getLogger(__name__)
 
 COMPONENT: Final = "deepseek-operator"
+CONFLICT: Final = 409
 INVALID: Final = 422
+ALREADY_EXISTS: Final = "AlreadyExists"
+"""The one 409 of a POST that says something about the object; others (a quota that changed meanwhile) pass."""
+INCARNATION_PATH: Final = f"/spec/template/metadata/labels/{names.INCARNATION_LABEL.replace('/', '~1')}"
 
 
 class NameTakenError(Exception):
@@ -143,18 +147,26 @@ class Executor:
         await self._gate("create", kind.kind)
         try:
             await self._client.create(kind, action.manifest)
-        except ConflictError:
-            return
+        except ConflictError as error:
+            if error.reason != ALREADY_EXISTS:
+                raise
 
     async def _apply(self, deployment: DeploymentRecord, manifest: Mapping[str, Any], uid: str | None) -> None:
         kind = kinds.BY_KIND[manifest["kind"]]
         if uid is None:
             await self._create(deployment, kind, manifest)
             return
-        await self._adopt_fields(kind, deployment.namespace, manifest["metadata"]["name"])
+        live = await self._client.get(kind, deployment.namespace, manifest["metadata"]["name"])
+        if kind is kinds.STATEFUL_SET and _incarnation(live) > _incarnation(manifest):
+            raise ConflictError(CONFLICT, "Conflict", f"{live['metadata']['name']} runs a later incarnation")
+        version = await self._adopt_fields(kind, live)
+        # With the version of a moment ago, a write that arrives late (a paused leader's) is refused.
+        identity = {"uid": uid, "resourceVersion": version}
         await self._gate("apply", kind.kind)
         try:
-            answer = await self._client.apply(kind, {**manifest, "metadata": {**manifest["metadata"], "uid": uid}})
+            answer = await self._client.apply(kind, {**manifest, "metadata": {**manifest["metadata"], **identity}})
+        except ConflictError:
+            raise
         except ApiError as error:
             if error.status != INVALID or kind is kinds.STATEFUL_SET:
                 raise
@@ -171,42 +183,54 @@ class Executor:
         await self._gate("create", kind.kind)
         try:
             answer = await self._client.create(kind, manifest)
-        except ConflictError:
-            name = manifest["metadata"]["name"]
-            answer = await self._client.get(kind, deployment.namespace, name)
-            owners = answer["metadata"].get("ownerReferences", ())
-            if not any(owner["uid"] == deployment.uid for owner in owners):
-                raise NameTakenError((kind.kind, name)) from None
-        self._cache.put(kind, answer)
+        except ConflictError as error:
+            if error.reason != ALREADY_EXISTS:
+                raise
+            await self._find_again(deployment, kind, manifest)
+        else:
+            self._cache.put(kind, answer)
 
-    async def _adopt_fields(self, kind: kinds.Kind, namespace: str, name: str) -> None:
-        """Make what we POSTed look applied, so that fields we drop later really go.
+    async def _find_again(self, deployment: DeploymentRecord, kind: kinds.Kind, manifest: Mapping[str, Any]) -> None:
+        """Take in an object that exists though we did not see it: an answer was lost, or its labels were taken."""
+        name = manifest["metadata"]["name"]
+        found = await self._client.get(kind, deployment.namespace, name)
+        owners = found["metadata"].get("ownerReferences", ())
+        if not any(owner["uid"] == deployment.uid for owner in owners):
+            raise NameTakenError((kind.kind, name))
+        self._cache.put(kind, found)
+        child = self._cache.child(deployment.uid, (kind.kind, name))
+        if child is not None and difference(manifest, child):
+            await self._apply(deployment, manifest, child.uid)
+
+    async def _adopt_fields(self, kind: kinds.Kind, live: Mapping[str, Any]) -> str:
+        """Make what we POSTed look applied, so that fields we drop later really go; returns the resourceVersion.
 
         A POST is recorded as operation Update; server-side apply would add a second entry of ours and never remove a
         field that the first still holds. Renaming the operation, guarded by resourceVersion, is what client-go's
         csaupgrade does for the same reason.
         """
-        live = await self._client.get(kind, namespace, name)
-        entries = live["metadata"].get("managedFields", [])
+        metadata = live["metadata"]
+        entries = metadata.get("managedFields", [])
         ours = [
             index
             for index, entry in enumerate(entries)
             if entry.get("manager") == names.FIELD_MANAGER and not entry.get("subresource")
         ]
+        version: str = metadata["resourceVersion"]
         if len(ours) != 1 or entries[ours[0]].get("operation") != "Update":
-            return
-        version = live["metadata"]["resourceVersion"]
+            return version
         await self._gate("adopt", kind.kind)
-        await self._client.patch(
+        adopted = await self._client.patch(
             kind,
-            namespace,
-            name,
+            metadata["namespace"],
+            metadata["name"],
             [
                 {"op": "test", "path": "/metadata/resourceVersion", "value": version},
                 {"op": "replace", "path": f"/metadata/managedFields/{ours[0]}/operation", "value": "Apply"},
             ],
             content_type=JSON_PATCH,
         )
+        return str(adopted["metadata"]["resourceVersion"])
 
     async def _start(self, deployment: DeploymentRecord, action: StartGroup) -> None:
         async for page in self._client.pages(kinds.POD, namespace=deployment.namespace, selector=action.pod_selector):
@@ -218,13 +242,23 @@ class Executor:
 
     async def _stop(self, namespace: str, action: StopGroup) -> None:
         await self._gate("stop", "StatefulSet")
-        patch = {"metadata": {"uid": action.uid}, "spec": {"replicas": 0}}
+        patch = [
+            {"op": "test", "path": "/metadata/uid", "value": action.uid},
+            {"op": "replace", "path": "/spec/replicas", "value": 0},
+        ]
+        if action.incarnation:
+            # The object lives on through incarnations: without this, a late stop would end the next one.
+            patch.insert(1, {"op": "test", "path": INCARNATION_PATH, "value": str(action.incarnation)})
         try:
             answer = await self._client.patch(
-                kinds.STATEFUL_SET, namespace, action.name, patch, content_type=MERGE_PATCH
+                kinds.STATEFUL_SET, namespace, action.name, patch, content_type=JSON_PATCH
             )
         except NotFoundError:
             return
+        except ApiError as error:
+            if error.status != INVALID:
+                raise
+            raise ConflictError(CONFLICT, "Conflict", f"StatefulSet {action.name} moved on: {error}") from error
         self._cache.put(kinds.STATEFUL_SET, answer)
 
     async def _gate(self, action: str, kind: str) -> None:
@@ -232,3 +266,8 @@ class Executor:
         if not self._elector.leads:
             raise LeadershipLostError("not leading: nothing is written")
         WRITES.labels(action=action, kind=kind).inc()
+
+
+def _incarnation(manifest: Mapping[str, Any]) -> int:
+    labels = manifest["spec"]["template"]["metadata"].get("labels") or {}
+    return int(labels.get(names.INCARNATION_LABEL, 0))

@@ -50,7 +50,8 @@ def project_stateful_set(body: Body) -> StatefulSetRecord:
     template_labels = spec["template"]["metadata"].get("labels", {})
     return StatefulSetRecord(
         **_child_fields(body),
-        group=int(metadata.get("labels", {}).get(names.GROUP_LABEL, -1)),
+        # Of the selector, which nobody can change, rather than of the labels.
+        group=int(spec["selector"].get("matchLabels", {}).get(names.GROUP_LABEL, -1)),
         replicas=spec.get("replicas", 1),
         current_replicas=status.get("replicas", 0),
         observed=status.get("observedGeneration", 0) >= metadata.get("generation", 0),

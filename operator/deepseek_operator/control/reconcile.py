@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from deepseek_operator.api import names
 from deepseek_operator.api.config import OperatorConfig
 from deepseek_operator.api.resource import Toleration
 from deepseek_operator.catalog.types import Catalog
@@ -108,6 +109,7 @@ class Reconciler:
         deployment = self._cache.deployment(key)
         if deployment is None or deployment.deleting:
             return
+        await self._find_lost(deployment)
         taken = await self._still_taken(deployment)
         try:
             decision = await self._step(deployment, taken)
@@ -174,6 +176,19 @@ class Reconciler:
             return None
         owners = found["metadata"].get("ownerReferences", ())
         return None if any(owner["uid"] == deployment.uid for owner in owners) else (kind, name)
+
+    async def _find_lost(self, deployment: DeploymentRecord) -> None:
+        """Read StatefulSets that left our watch, their labels taken off, while their pods are still there."""
+        snapshot = self._cache.snapshot(deployment)
+        for index in snapshot.pods.keys() - snapshot.stateful_sets.keys():
+            name = names.group_name(deployment.name, index)
+            try:
+                found = await self._client.get(kinds.STATEFUL_SET, deployment.namespace, name)
+            except NotFoundError:
+                continue
+            owners = found["metadata"].get("ownerReferences", ())
+            if any(owner["uid"] == deployment.uid for owner in owners):
+                self._cache.put(kinds.STATEFUL_SET, found)
 
     async def _refresh(self, key: Key) -> None:
         try:

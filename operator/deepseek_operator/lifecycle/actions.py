@@ -37,11 +37,13 @@ class StartGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopGroup:
-    """Set a StatefulSet's replicas to 0; only if it still has this UID."""
+    """Set a StatefulSet's replicas to 0; only if it still has this UID and runs this incarnation."""
 
     name: str
     uid: str
     group: int
+    incarnation: int
+    """0: the label was taken off the template, and cannot be asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

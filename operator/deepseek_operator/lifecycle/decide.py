@@ -189,7 +189,7 @@ class _Work:
             yield from self._run(entry, owner)
             return
         if owner is not None and owner.replicas:
-            yield StopGroup(name=owner.name, uid=owner.uid, group=entry.index)
+            yield StopGroup(name=owner.name, uid=owner.uid, group=entry.index, incarnation=owner.incarnation)
         yield from self._force(entry)
         if entry.intent == "Remove" and _observed(self.snapshot, entry.index).stopped:
             name = self.snapshot.deployment.name
@@ -200,6 +200,9 @@ class _Work:
         for pod in self.snapshot.pods.get(entry.index, ()):
             if pod.deleting and pod.node in self.snapshot.dead_nodes:
                 yield ForceDeletePod(name=pod.name, uid=pod.uid)
+            elif not pod.deleting and entry.index not in self.snapshot.stateful_sets:
+                # Their StatefulSet was deleted and left them behind: nobody else will stop them.
+                yield Delete(kind="Pod", name=pod.name, uid=pod.uid)
 
     def _run(self, entry: GroupEntry, owner: StatefulSetRecord | None) -> Iterator[Action]:
         content = _content(self.outcome, entry)

@@ -1,0 +1,1 @@
+"""Measurements on the development cluster; each writes its page under docs/measurements/."""
