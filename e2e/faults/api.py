@@ -16,6 +16,8 @@ from e2e.cluster import Cluster, ClusterError
 NAMESPACE: Final = Kind(kind="Namespace", group="", version="v1", plural="namespaces", namespaced=False)
 MERGE: Final = "application/merge-patch+json"
 ATTEMPTS: Final = 3
+TLS_CLOSE_SECONDS: Final = 0.25
+"""TLS connections end a moment after their session (aiohttp, "graceful shutdown")."""
 
 
 class RefusedError(ClusterError):
@@ -44,6 +46,7 @@ class Api:
 
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
+        await asyncio.sleep(TLS_CLOSE_SECONDS)
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> dict[str, Any] | None:
         """Read an object; None where it does not exist."""

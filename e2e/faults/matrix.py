@@ -6,7 +6,7 @@ import asyncio
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +54,8 @@ class Matrix:
     pods: int
     """Pods that were watched for that."""
     seconds: float
+    left: int
+    """Cells that a sample did not come to."""
 
     @property
     def unequal(self) -> tuple[Result, ...]:
@@ -111,6 +113,7 @@ async def run_matrix(
     *,
     at_once: int,
     scenarios: Iterable[Scenario] = SCENARIOS,
+    moments: Collection[Moment] = (*KILLS, *FAULTS),
     sample: random.Random | None = None,
     seconds: float = float("inf"),
 ) -> Matrix:
@@ -124,7 +127,7 @@ async def run_matrix(
                 return await undisturbed(shared, scenario)
 
         runs = await asyncio.gather(*(one(scenario) for scenario in scenarios))
-        todo = cells(runs)
+        todo = [cell for cell in cells(runs) if cell.moment in moments]
         if sample is not None:
             sample.shuffle(todo)
         results: list[Result] = []
@@ -137,7 +140,7 @@ async def run_matrix(
                 _tell(result, left=len(todo))
 
         await asyncio.gather(*(work() for _ in range(at_once)))
-        while sample is None and (more := _beyond(runs, results)):
+        while sample is None and (more := [cell for cell in _beyond(runs, results) if cell.moment in moments]):
             todo.extend(more)
             await asyncio.gather(*(work() for _ in range(at_once)))
     return Matrix(
@@ -146,6 +149,7 @@ async def run_matrix(
         mixed=tuple(watched.mixed),
         pods=watched.seen,
         seconds=time.monotonic() - began,
+        left=len(todo),
     )
 
 
@@ -154,7 +158,7 @@ def _beyond(runs: Sequence[Undisturbed], results: Sequence[Result]) -> list[Cell
     more = []
     for run in runs:
         mine = [r for r in results if r.scenario == run.scenario.name and r.moment in KILLS]
-        furthest = max(result.write for result in mine)
+        furthest = max((result.write for result in mine), default=0)
         if furthest >= len(run.writes) and any(r.reached and r.write for r in mine if r.write == furthest):
             more += [Cell(wanted=run, write=furthest + 1, moment=moment) for moment in KILLS]
     return more

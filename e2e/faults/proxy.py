@@ -24,6 +24,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from e2e.cluster import Cluster
+from e2e.faults.api import TLS_CLOSE_SECONDS
 from e2e.faults.calls import Call, counts_as_write, read_call
 from e2e.faults.rules import Answer, Ask, CutError, Rule
 
@@ -77,6 +78,7 @@ class Proxy:
         """Close everything."""
         await self.down()
         await self._upstream.close()
+        await asyncio.sleep(TLS_CLOSE_SECONDS)
 
     async def up(self) -> None:
         """Answer again after ``down``, on the same port."""
@@ -225,10 +227,14 @@ class ProxyThread:
 
     def stop(self) -> None:
         """End the proxy and its thread."""
-        self._run(self.proxy.stop())
+        self._run(self._finish())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _finish(self) -> None:
+        await self.proxy.stop()
+        await self._loop.shutdown_asyncgens()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)

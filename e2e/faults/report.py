@@ -40,6 +40,7 @@ def page(matrix: Matrix) -> str:
             f"{len(matrix.unequal)} did not.** {matrix.seconds / 60:.1f} minutes, median {median(cost):.1f} s a case."
         ),
         "",
+        *([f"**A random sample: {matrix.left} more cells were not run.**", ""] if matrix.left else []),
         f"Pods of two starts of a group at the same time: **{len(matrix.mixed)}** ({matrix.pods} pods watched).",
         "",
         f"| Scenario | What happens | Writes | {' | '.join(MOMENTS)} | Not reached | Extra starts |",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+from functools import partial
 
 import pytest
 
 from tests.faults.conftest import StartOperator
 from tests.faults.test_requests import PATIENCE
-from tests.world import GROUP, Operator, UseNodes, World, eventually
+from tests.world import GROUP, Operator, World, eventually
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 
@@ -78,43 +79,30 @@ def test_deleted_revisions_are_stored_again_and_a_serving_group_is_left_alone(wo
     assert uids(world) == serving
 
 
-def test_deleted_revisions_do_not_move_a_serving_group_to_better_nodes(
-    world: World, serving: set[str], use_nodes: UseNodes, operator: Operator
-) -> None:
-    use_nodes("nvidia-h100.yaml", "nvidia-h200.yaml")
-    operator.stop()
-    world.kubectl("-n", world.namespace, "delete", "controllerrevision", "-l", f"{GROUP}/revision-of")
-    operator.start()
-    eventually(lambda: world.items("controllerrevision", f"{GROUP}/revision-of"), seconds=PATIENCE, what="stored again")
-    world.wait_ready(seconds=PATIENCE)
-    assert uids(world) == serving
-    assert "H100" in world.deployment()["status"]["hardware"]
+def exists(world: World, kind: str, name: str) -> bool:
+    return any(item["metadata"]["name"] == name for item in world.items(kind))
 
 
-@pytest.mark.parametrize("kind", ["svc", "netpol", "pdb"])
-def test_a_child_deleted_by_hand_is_made_again_without_touching_pods(
-    world: World, serving: set[str], kind: str
-) -> None:
-    world.kubectl("-n", world.namespace, "delete", kind, "x-g0")
-    eventually(
-        lambda: [item for item in world.items(kind) if item["metadata"]["name"] == "x-g0"],
-        seconds=PATIENCE,
-        what=f"{kind} x-g0 is back",
-    )
+def labelled(world: World, kind: str, name: str, label: str) -> bool:
+    return label in world.get(kind, name)["metadata"].get("labels", {})
+
+
+def test_children_deleted_by_hand_are_made_again_without_touching_pods(world: World, serving: set[str]) -> None:
+    kinds = ("svc", "netpol", "pdb")
+    for kind in kinds:
+        world.kubectl("-n", world.namespace, "delete", kind, "x-g0")
+    for kind in kinds:
+        eventually(partial(exists, world, kind, "x-g0"), seconds=PATIENCE, what=f"{kind} x-g0 is back")
     assert uids(world) == serving
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"), [("svc", "x"), ("svc", "x-g0"), ("netpol", "x-g0"), ("pdb", "x-g0"), ("sts", "x-g0")]
-)
 @pytest.mark.parametrize("label", [MANAGED_BY, f"{GROUP}/uid"])
-def test_a_stolen_label_is_put_back_without_touching_pods(
-    world: World, serving: set[str], kind: str, name: str, label: str
-) -> None:
-    world.kubectl("-n", world.namespace, "label", kind, name, f"{label}-")
-    eventually(
-        lambda: label in world.get(kind, name)["metadata"]["labels"], seconds=60, what=f"{label} of {kind} {name}"
-    )
+def test_stolen_labels_are_put_back_without_touching_pods(world: World, serving: set[str], label: str) -> None:
+    objects = [("svc", "x"), ("svc", "x-g0"), ("netpol", "x-g0"), ("pdb", "x-g0"), ("sts", "x-g0")]
+    for kind, name in objects:
+        world.kubectl("-n", world.namespace, "label", kind, name, f"{label}-")
+    for kind, name in objects:
+        eventually(partial(labelled, world, kind, name, label), seconds=PATIENCE, what=f"{label} of {kind} {name}")
     world.wait_ready(seconds=PATIENCE)
     assert uids(world) == serving
 
@@ -126,39 +114,31 @@ def test_a_pod_that_lost_its_label_costs_one_restart_and_no_more(world: World, s
     assert not uids(world) & serving
 
 
-@pytest.mark.parametrize(
-    "patch",
-    [
-        {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}},
-        {"spec": {"template": {"metadata": {"labels": {f"{GROUP}/revision": "stolen"}}}}},
-        {"metadata": {"annotations": {f"{GROUP}/desired-hash": "stolen"}}},
-    ],
-    ids=["template", "revision label", "hash"],
-)
-def test_a_stateful_set_edited_by_hand_is_put_right_without_touching_pods(
-    world: World, serving: set[str], patch: dict[str, object]
-) -> None:
+def test_a_stateful_set_edited_by_hand_is_put_right_without_touching_pods(world: World, serving: set[str]) -> None:
     def essence() -> str:
         live = world.get("sts", "x-g0")
         return json.dumps([live["spec"], live["metadata"]["annotations"]], sort_keys=True)
 
     before = essence()
-    world.patch("sts", "x-g0", patch)
-    assert essence() != before
-    eventually(lambda: essence() == before, seconds=PATIENCE, what="mended")
+    for patch in (
+        {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}},
+        {"spec": {"template": {"metadata": {"labels": {f"{GROUP}/revision": "stolen"}}}}},
+        {"metadata": {"annotations": {f"{GROUP}/desired-hash": "stolen"}}},
+    ):
+        world.patch("sts", "x-g0", patch)
+        eventually(lambda: essence() == before, seconds=PATIENCE, what=f"mended after {patch}")
     assert uids(world) == serving
 
 
-@pytest.mark.parametrize("replicas", [0, 1, 3])
-def test_a_group_scaled_by_hand_serves_again_with_all_its_ranks(world: World, serving: set[str], replicas: int) -> None:
-    world.kubectl("-n", world.namespace, "scale", "sts/x-g0", f"--replicas={replicas}")
-
+def test_a_group_scaled_by_hand_serves_again_with_all_its_ranks(world: World, serving: set[str]) -> None:
     def whole() -> bool:
         return world.get("sts", "x-g0")["spec"]["replicas"] == 2 and len(uids(world)) == 2
 
-    eventually(whole, seconds=PATIENCE, what="two ranks")
-    world.wait_ready(seconds=PATIENCE)
-    assert len(world.incarnations()) == 1
+    for replicas in (3, 1, 0):
+        world.kubectl("-n", world.namespace, "scale", "sts/x-g0", f"--replicas={replicas}")
+        eventually(whole, seconds=PATIENCE, what=f"two ranks after {replicas}")
+        world.wait_ready(seconds=PATIENCE)
+        assert len(world.incarnations()) == 1
 
 
 @pytest.mark.parametrize("cascade", ["background", "orphan"])
