@@ -154,19 +154,19 @@ def _wrapped(rule: Rule, ask: Ask) -> Ask:
 
 async def _deliver(request: web.Request, answer: Answer) -> web.StreamResponse:
     response: web.StreamResponse
-    if answer.events is None:
-        response = web.Response(status=answer.status, headers=answer.headers, body=answer.body)
-        await response.prepare(request)
-        await response.write_eof()
-    else:
-        response = web.StreamResponse(status=answer.status, headers=answer.headers)
-        await response.prepare(request)
-        try:
+    try:
+        if answer.events is None:
+            response = web.Response(status=answer.status, headers=answer.headers, body=answer.body)
+            await response.prepare(request)
+            await response.write_eof()
+        else:
+            response = web.StreamResponse(status=answer.status, headers=answer.headers)
+            await response.prepare(request)
             async for line in answer.events:
                 await response.write(line)
             await response.write_eof()
-        except (CutError, aiohttp.ClientError):
-            return _hang_up(request)
+    except (CutError, aiohttp.ClientError):
+        return _hang_up(request)
     if answer.delivered is not None:
         await answer.delivered()
     return response

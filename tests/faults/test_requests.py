@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 
@@ -10,7 +11,21 @@ import pytest
 
 from e2e.faults.calls import Call
 from e2e.faults.proxy import ProxyThread
-from e2e.faults.rules import Behaviour, Delay, Drop, FirstOfEach, LoseAnswer, Match, Refuse, Rule, Twice, writes
+from e2e.faults.rules import (
+    Answer,
+    Ask,
+    Behaviour,
+    CutError,
+    Delay,
+    Drop,
+    FirstOfEach,
+    LoseAnswer,
+    Match,
+    Refuse,
+    Rule,
+    Twice,
+    writes,
+)
 from tests.faults.conftest import StartOperator
 from tests.world import GROUP, Operator, World, eventually
 
@@ -108,3 +123,34 @@ def as_a_kubelet_would(operator: Operator) -> None:
     """Start the operator again when it has ended."""
     if not operator.alive:
         operator.start()
+
+
+class KillBeforeAnswer:
+    """The API server carries the request out, and the operator dies before it learns of it."""
+
+    def __init__(self, operator: Operator) -> None:
+        self._operator = operator
+
+    async def __call__(self, call: Call, ask: Ask, /) -> Answer:
+        await ask(call)
+        assert self._operator.process is not None
+        self._operator.process.send_signal(signal.SIGKILL)
+        raise CutError
+
+
+def test_a_rollout_goes_on_under_an_operator_that_starts_when_all_is_quiet(
+    world: World, proxy: ProxyThread, operator: Operator
+) -> None:
+    world.apply(replicas=2)
+    world.wait_ready(seconds=PATIENCE)
+    # The patches of an edited group: its stop, a change of managedFields, its start.
+    start_of_the_first = Match(verbs=("patch",), resources=("statefulsets",), name="x-g0")
+    proxy.rule(Rule(start_of_the_first, KillBeforeAnswer(operator), first=3))
+    world.patch("dsd", "x", {"spec": {"servedName": "other"}})
+    eventually(lambda: not operator.alive, seconds=PATIENCE, what="the operator is killed")
+    eventually(lambda: world.get("sts", "x-g0")["status"].get("readyReplicas") == 2, seconds=PATIENCE, what="x-g0")
+    proxy.clear()
+    world.kubectl("-n", world.namespace, "delete", "lease", "deepseek-operator")
+    operator.start()
+    world.wait_ready(seconds=PATIENCE)
+    assert [group["incarnation"] for group in world.deployment()["status"]["groups"]] == [2, 2]

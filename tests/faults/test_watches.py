@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from e2e.faults.proxy import ProxyThread
-from e2e.faults.rules import Behaviour, CutStream, Events, Gone, Match, OldLists, Refuse, Rule, repeat
+from e2e.faults.rules import Behaviour, CutStream, Events, Gone, Match, OldLists, Rule, repeat
 from tests.faults.conftest import StartOperator
 from tests.faults.test_requests import PATIENCE, live, lived_well
 from tests.world import World, eventually
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.usefixtures("h100")
 
 @pytest.mark.parametrize(
     "fault",
-    [Refuse(410), Gone(), CutStream(1), Events(repeat)],
-    ids=["410 instead of a stream", "410 inside the stream", "cut after one event", "every event twice"],
+    [Gone(), CutStream(1), Events(repeat)],
+    ids=["410", "cut after one event", "every event twice"],
 )
 def test_every_watch_may_be_broken(world: World, proxy: ProxyThread, start: StartOperator, fault: Behaviour) -> None:
     rule = proxy.rule(Rule(Match(verbs=("watch",)), fault))

@@ -158,6 +158,9 @@ class Reconciler:
             self._queue.add_after(key, wait)
             return deployment
         self._told[key] = time.monotonic()
+        if _pressing(deployment.status, decision.status):
+            # What the groups do next follows from what was just recorded; no event may come that asks for it.
+            self._queue.add(key)
         current = await self._executor.write_status(deployment, decision.status)
         for event in decision.events:
             await self._executor.record(deployment, event)
