@@ -182,12 +182,20 @@ class Hold:
 
 
 class OldLists:
-    """A cache in front of the API server that stopped following it: from ``freeze`` on, lists are those of before."""
+    """A cache in front of the API server that stopped following it: from ``freeze`` on, lists are those of before.
+
+    ``keep`` remembers what was listed until then, to be served by a later ``freeze``.
+    """
 
     def __init__(self) -> None:
         self.frozen = False
+        self.kept = False
         self.served = 0
         self._lists: dict[tuple[str, str], Answer] = {}
+
+    def keep(self) -> None:
+        """Remember no newer lists, but serve the truth for now."""
+        self.kept = True
 
     def freeze(self) -> None:
         """Serve what was listed last, from now on."""
@@ -204,7 +212,7 @@ class OldLists:
             self.served += 1
             return self._lists[key]
         answer = await ask(call)
-        if answer.status == 200 and not self.frozen:
+        if answer.status == 200 and not self.frozen and not self.kept:
             self._lists[key] = answer
         return answer
 

@@ -78,22 +78,23 @@ def test_an_operator_that_begins_with_old_lists_catches_up_without_harm(
 ) -> None:
     old = OldLists()
     proxy.rule(Rule(Match(verbs=("list",)), old))
-    start().stop()
     world.apply()
     operator = start()
     world.wait_ready(seconds=PATIENCE)
     operator.stop()
     operator = start()
     eventually(lambda: operator.metric("deepseek_operator_reconciles_total") > 0, seconds=PATIENCE, what="it looked")
-    old.freeze()
+    old.keep()
     world.patch("dsd", "x", {"spec": {"servedName": "other"}})
     world.wait_ready(seconds=PATIENCE)
     before = {pod["metadata"]["uid"] for pod in world.pods()}
     operator.stop(signal.SIGKILL)
+    old.freeze()
     world.kubectl("-n", world.namespace, "delete", "lease", "deepseek-operator")
     late = start()
     eventually(lambda: late.metric("deepseek_operator_reconciles_total") > 0, seconds=PATIENCE, what="it looked")
     assert old.served > 0
+    old.thaw()
     world.patch("dsd", "x", {"spec": {"replicas": 2}})
     world.wait_ready(seconds=PATIENCE)
     assert before <= {pod["metadata"]["uid"] for pod in world.pods()}
