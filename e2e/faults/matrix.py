@@ -30,6 +30,8 @@ CRD: Final = ROOT / "crds" / "deepseekdeployments.yaml"
 CRD_NAME: Final = "deepseekdeployments.serving.deepseek-operator.io"
 NODES_A_CASE: Final = 8
 """Two groups of two nodes, and as many for pods of earlier cases that have not gone yet."""
+NODES_AT_ONCE: Final = 60
+"""kubectl waits for one node after the other, within one time limit for all."""
 FAULTED: Final = ("create", "edit", "engine-killed")
 """Scenarios whose writes are also refused, lost and repeated, each once; together they hold every kind of write."""
 
@@ -80,8 +82,9 @@ def add_nodes(cluster: Cluster, count: int, *, folder: Path) -> None:
     text = yaml.safe_dump(template)
     nodes = [yaml.safe_load(text.replace(first, f"faults-{number}")) for number in range(count)]
     file = folder / "nodes.yaml"
-    file.write_text(yaml.safe_dump_all(nodes), encoding="utf-8")
-    cluster.apply_nodes(file)
+    for begin in range(0, count, NODES_AT_ONCE):
+        file.write_text(yaml.safe_dump_all(nodes[begin : begin + NODES_AT_ONCE]), encoding="utf-8")
+        cluster.apply_nodes(file)
 
 
 def install_crd(cluster: Cluster) -> None:
