@@ -37,6 +37,14 @@ bench-cast: $(STAMP)  ## how fast weights are cast to BF16, beside a plain loop 
 .PHONY: kill-weights
 kill-weights: $(STAMP)  ## kill -9 fetch, cast and shard 102 times at random moments; every result must be equal
 	@WEIGHTS_KILLS=34 $(PY) -m pytest -q -s -n0 tests/unit/weights/test_killed.py
+.PHONY: faults
+faults: binaries  ## the operator killed at every write of every scenario; writes docs/measurements/faults.md
+	@$(PY) -m e2e.faults
+	@FAULTS_WHOLE=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile tests/faults --ignore tests/faults/test_sample.py
+
+.PHONY: bench-recovery
+bench-recovery: binaries  ## failure to stop and to ready, for groups in hundreds; writes docs/measurements/recovery.md
+	@$(PY) -m e2e.bench.recovery
 
 ##@ Develop
 .PHONY: test
@@ -82,7 +90,7 @@ clean:  ## remove the environment and caches of tools; the binaries' cache stays
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*##"} \
 	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-	  /^[a-z-]+:.*##/ {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-z-]+:.*##/ {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 
 $(STAMP): pyproject.toml requirements-dev.lock .ci/bootstrap
