@@ -18,7 +18,7 @@ from e2e.cluster.client import ApiServer
 from e2e.cluster.controlplane import APISERVER
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.layout import Layout
-from e2e.cluster.real_node import RealNode
+from e2e.cluster.real_node import RealNode, import_image
 from e2e.cluster.realnodes import Wanted
 
 if TYPE_CHECKING:
@@ -76,6 +76,12 @@ class Cluster:
         """Create or update the nodes of ``file`` as fake nodes; return their names when they are Ready."""
         self._require_own("fake nodes")
         return nodes.apply(file, kubectl=self.kubectl)
+
+    def import_image(self, archive: Path) -> None:
+        """Make the images of a docker-archive known to every real node."""
+        self._require_own("images without a registry")
+        for node in self.real_nodes:
+            import_image(node, archive)
 
     def wait_for_crd(self, name: str, *, seconds: float = 30.0) -> None:
         """Return when the API server serves a custom resource.
