@@ -1,6 +1,7 @@
 """Container images without a registry: docker-archive tars with any tag, written in a few lines.
 
-The tools inside come from the machine by the runtime's base spec; an image brings its own files only.
+The tools inside come from the machine by the runtime's base spec; an image brings its own files only. The pods' own
+sandboxes are made without that spec (containerd 2.4, podsandbox/helpers.go) and must bring their one program.
 Format: https://github.com/moby/docker-image-spec (v1.2, "Combined Image JSON + Filesystem Changeset Format").
 """
 
@@ -10,10 +11,13 @@ import hashlib
 import io
 import json
 import platform
+import subprocess
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
+
+from e2e.cluster.errors import ClusterError
 
 ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 # Name look-ups need the first, `whoami` and Python's home directory the second.
@@ -55,6 +59,15 @@ def write(
         for path, content in ((name, config), (f"{digest}/layer.tar", layer), ("manifest.json", _json(manifest))):
             _add(image, path, content)
     return archive
+
+
+def program(path: str) -> dict[str, Path]:
+    """Return the files a dynamically linked program of this machine needs, for ``trees`` of ``write``."""
+    result = subprocess.run(["/usr/bin/ldd", path], capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise ClusterError(f"ldd {path}: {result.stderr.strip()}")
+    libraries = [word for word in result.stdout.split() if word.startswith("/")]
+    return {name: Path(name).resolve() for name in (path, *libraries)}
 
 
 def _json(document: object) -> bytes:

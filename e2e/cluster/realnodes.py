@@ -20,6 +20,7 @@ from e2e.cluster import components, controlplane, network, node_programs, nodes,
 from e2e.cluster.certificates import KeyPair, issue, write_kubeconfig
 from e2e.cluster.cgroups import ControlGroup, hierarchies
 from e2e.cluster.errors import ClusterError
+from e2e.cluster.images import program
 from e2e.cluster.images import write as write_image
 from e2e.cluster.network import MAX_NODES, Network
 from e2e.cluster.node_programs import Node
@@ -246,7 +247,8 @@ class _Start:
     def _pause_image(self) -> Path:
         archive = self.layout.nodes / "pause.tar"
         if not archive.exists():
-            write_image(archive, tags=[node_programs.PAUSE_IMAGE], command=["/bin/sleep", "infinity"])
+            command = ["/bin/sleep", "infinity"]
+            write_image(archive, tags=[node_programs.PAUSE_IMAGE], command=command, trees=program(command[0]))
         return archive
 
     def _kubeconfig(self, path: Path, subject: str) -> None:
