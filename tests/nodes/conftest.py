@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +19,21 @@ from e2e.cluster import Cluster, RealNode, up, wanted
 from e2e.cluster.requirements import problems
 from e2e.engine.image import build
 from e2e.sglang_parser import DEEPSEEK_V3
-from tests.api.conftest import CRD, GROUP, NODES, Kubectl, Operator, World
+from tests.api.conftest import CRD, GROUP, NODES, Check, Kubectl, Operator, World
 
 SOURCE = "path:///models/deepseek-v3"
 GPU = {"key": "nvidia.com/gpu", "operator": "Exists"}
+
+
+def wait_for(check: Check, *, seconds: float, what: str) -> Any:
+    """Poll until `check` returns something true and return it; fail when the time, by the clock, is up."""
+    deadline = time.monotonic() + seconds
+    pause = threading.Event()
+    while not (last := check()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {seconds} s: {what}; last: {last!r}")
+        pause.wait(0.2)
+    return last
 
 
 def deployment(models: Path, **spec: Any) -> dict[str, Any]:

@@ -8,8 +8,7 @@ import signal
 
 import pytest
 
-from tests.api.conftest import eventually
-from tests.nodes.conftest import GPU, Site
+from tests.nodes.conftest import GPU, Site, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -35,7 +34,7 @@ def chat(site: Site, name: str) -> str:
     site.kubectl.apply(
         {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}, namespace=site.namespace
     )
-    ended = eventually(
+    ended = wait_for(
         lambda: (phase := site.get("pod", name)["status"]["phase"]) in {"Succeeded", "Failed"} and phase,
         seconds=90,
         what="the client pod ends",
@@ -57,7 +56,8 @@ def test_two_nodes_serve_one_model_and_restart_as_one_when_a_rank_is_killed(site
     victim = site.node_of(1).name
     os.kill(site.engine_of(1), signal.SIGKILL)
 
-    eventually(lambda: site.incarnations() == {"2"} and len(site.pods()) == 2, seconds=120, what="incarnation 2")
+    # Well below the pods' grace period of 120 s: no rank may sit it out.
+    wait_for(lambda: site.incarnations() == {"2"} and len(site.pods()) == 2, seconds=60, what="incarnation 2")
     assert not first & {pod["metadata"]["uid"] for pod in site.pods()}
     status = site.wait_ready(seconds=150)["status"]["groups"][0]
     incident = status["incidents"][0]
