@@ -31,12 +31,16 @@ demo-down: $(STAMP)  ## stop exactly what `make demo` started
 
 ##@ Develop
 .PHONY: test
-test: lint binaries  ## lint, unit tests and tests against a real API server
+test: lint binaries  ## lint, unit tests, tests against a real API server and, as root, on real nodes
 	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile tests
 
 .PHONY: unit
 unit: $(STAMP)  ## only the tests that need no API server
 	@$(PY) -m pytest -q -n $(WORKERS) tests/unit
+
+.PHONY: e2e
+e2e: $(STAMP)  ## what runs on real nodes: kubelets and containers on this machine (Linux, root)
+	@$(PY) -m pytest -q tests/nodes
 
 .PHONY: lint
 lint: $(STAMP)  ## ruff, mypy (strict), the layers
@@ -59,6 +63,7 @@ lock: $(STAMP)  ## renew both lock files from pyproject.toml (UPGRADE=--upgrade 
 .PHONY: binaries
 binaries: $(STAMP)  ## build the control plane's programs into the cache, once
 	@$(PY) -c 'from e2e.cluster import binary, ensure; from e2e.cluster.components import PROGRAMS; ensure(PROGRAMS); binary("helm")'
+	@$(PY) -c 'from e2e.cluster import ensure; from e2e.cluster.realnodes import PROGRAMS; from e2e.cluster.requirements import problems; problems() or ensure(PROGRAMS)'
 
 .PHONY: clean
 clean:  ## remove the environment and caches of tools; the binaries' cache stays
