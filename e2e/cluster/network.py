@@ -6,18 +6,17 @@ Nodes reach each other and the machine; nothing is forwarded to the outside, and
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import ipaddress
 import json
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 from e2e.cluster.errors import ClusterError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MAX_NODES: Final = 4
 NODE_NETWORKS: Final = ipaddress.IPv4Network("10.200.0.0/16")
@@ -26,6 +25,7 @@ POD_NETWORKS: Final = ipaddress.IPv4Network("10.201.0.0/16")
 CLUSTER_PREFIX: Final = 24
 PODS_PREFIX: Final = 26
 BRIDGE_HOST: Final = 254
+CHOICE_LOCK: Final = Path("/run/deepseek-operator-e2e.lock")
 FORWARD_SCRIPT: Final = """\
 echo 1 >/proc/sys/net/ipv4/ip_forward
 bridged=/proc/sys/net/bridge/bridge-nf-call-iptables
@@ -77,8 +77,17 @@ class Network:
         return _nth(NODE_NETWORKS, self.index)
 
 
-def choose(name: str) -> Network:
-    """Return a network whose ranges no route of this machine touches, the same one each time if it can be."""
+def create(name: str) -> Network:
+    """Make a bridge in ranges that no route of this machine touches; the same ranges each time if it can be."""
+    # Another cluster that starts at the same time must see this one's address before it chooses.
+    with CHOICE_LOCK.open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = _choose(name)
+        _create_bridge(found)
+    return found
+
+
+def _choose(name: str) -> Network:
     taken = [ipaddress.ip_network(route["dst"]) for route in _routes()]
     first = int(hashlib.sha256(name.encode()).hexdigest()[:2], 16)
     for offset in range(256):
@@ -89,8 +98,7 @@ def choose(name: str) -> Network:
     raise ClusterError(f"no free range: this machine has routes into all of {NODE_NETWORKS} or {POD_NETWORKS}")
 
 
-def create_bridge(network: Network) -> None:
-    """Make the bridge with the machine's address."""
+def _create_bridge(network: Network) -> None:
     ip("link", "add", network.bridge, "type", "bridge")
     ip("address", "add", f"{network.bridge_address}/{CLUSTER_PREFIX}", "dev", network.bridge)
     ip("link", "set", network.bridge, "up")

@@ -77,9 +77,8 @@ def start(
     Raises ``ClusterError``, and then nothing is left running.
     """
     stop(layout)
-    chosen = network.choose(network.cluster_id(layout.state))
     try:
-        network.create_bridge(chosen)
+        chosen = network.create(network.cluster_id(layout.state))
         ControlGroup(path=chosen.name).create()
         port = controlplane.start(layout, programs, address=chosen.bridge_address)
         starting = _Start(layout=layout, programs=programs, network=chosen, port=port, machine=machine)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from e2e.cluster.cgroups import hierarchies
 from e2e.cluster.errors import ClusterError
 
 if TYPE_CHECKING:
@@ -57,8 +58,10 @@ def problems() -> tuple[str, ...]:
     held = _capabilities()
     if missing := [name for name, bit in NEEDED.items() if not held >> bit & 1]:
         found.append(f"this process lacks {', '.join(missing)}; in a container, start it privileged")
-    if not Path("/sys/fs/cgroup").is_dir() or not os.access("/sys/fs/cgroup", os.W_OK):
-        found.append("/sys/fs/cgroup is not there or read-only; mount the cgroup file systems")
+    elif (refusal := _refused_namespaces()) is not None:
+        found.append(f"this machine makes no new namespaces: {refusal}")
+    if not hierarchies() or not all(os.access(each, os.W_OK) for each in hierarchies()):
+        found.append("control groups are not there or read-only; mount them writable under /sys/fs/cgroup")
     kinds = Path("/proc/filesystems").read_text(encoding="utf-8")
     if "\toverlay\n" not in kinds:
         found.append("the kernel has no overlay file system (modprobe overlay)")
@@ -96,6 +99,15 @@ def missing_packages() -> tuple[str, ...]:
 def _capabilities() -> int:
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("CapEff:"))
+
+
+def _refused_namespaces() -> str | None:
+    """Some sandboxes leave the capability and refuse its use."""
+    unshare = shutil.which("unshare", path=SYSTEM_PATH)
+    if unshare is None:
+        return None
+    result = subprocess.run([unshare, "--net", "--mount", "true"], capture_output=True, text=True, check=False)
+    return None if result.returncode == 0 else result.stderr.strip()
 
 
 def _can_install() -> bool:
