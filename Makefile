@@ -49,11 +49,15 @@ bench-recovery: binaries  ## failure to stop and to ready, for groups in hundred
 ##@ Develop
 .PHONY: test
 test: lint binaries  ## lint, unit tests and tests against a real API server
-	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile tests
+	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile --ignore tests/nodes tests
 
 .PHONY: unit
 unit: $(STAMP)  ## only the tests that need no API server
 	@$(PY) -m pytest -q -n $(WORKERS) tests/unit
+
+.PHONY: e2e
+e2e: binaries  ## what runs on real nodes: kubelets and containers on this machine (Linux, root)
+	@$(PY) -m pytest -q tests/nodes
 
 .PHONY: lint
 lint: $(STAMP)  ## ruff, mypy (strict), the layers

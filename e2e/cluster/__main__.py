@@ -1,4 +1,4 @@
-"""``python -m e2e.cluster``: a Kubernetes control plane for development and tests."""
+"""``python -m e2e.cluster``: a Kubernetes cluster for development and tests."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 
 from e2e.cluster.binaries import to_stderr
 from e2e.cluster.errors import ClusterError
-from e2e.cluster.handle import Cluster, load, up, users_kubeconfig
+from e2e.cluster.handle import Cluster, load, sweep, up, users_kubeconfig
 from e2e.cluster.layout import DEFAULT_STATE
+from e2e.cluster.network import MAX_NODES
+from e2e.cluster.realnodes import HARDWARE, wanted
 
 NOT_RUNNING = 4
 
@@ -20,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         external = users_kubeconfig(options.state)
         if options.command == "up":
-            return _up(options.state, level=options.level, external=external)
+            return _up(options, external=external)
         if options.command == "down":
             return _down(options.state, external=external)
         cluster = _find(options.state, external=external)
@@ -43,10 +45,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _up(state: Path, *, level: str, external: Path | None) -> int:
-    if level == "real-nodes":
-        raise ClusterError("level real-nodes is not there yet; control-plane is (fake nodes, no root)")
-    cluster = up(state, external=external)
+def _up(options: argparse.Namespace, *, external: Path | None) -> int:
+    real = None
+    if options.level == "real-nodes" and external is None:
+        real = wanted(options.hardware, count=options.nodes)
+    cluster = up(options.state, external=external, real=real)
     to_stderr(f"export KUBECONFIG={cluster.kubeconfig}")
     return 0
 
@@ -58,6 +61,8 @@ def _down(state: Path, *, external: Path | None) -> int:
     if cluster is not None:
         cluster.down()
         to_stderr(f"stopped: {state}")
+    elif sweep(state):
+        to_stderr(f"removed what a killed start left: {state}")
     elif external is None:
         to_stderr(f"nothing runs under {state}")
     return 0
@@ -90,7 +95,7 @@ def _kubeconfig(cluster: Cluster, service_account: str | None) -> Path:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m e2e.cluster",
-        description="A Kubernetes control plane on this machine, with fake GPU nodes; no Docker, no root. "
+        description="A Kubernetes cluster on this machine, without Docker: fake GPU nodes, or real ones (as root). "
         "When KUBECONFIG names a cluster of yours, that one is used.",
     )
     shared = argparse.ArgumentParser(add_help=False)
@@ -99,7 +104,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     start = commands.add_parser("up", parents=[shared], help="start it, or say that it runs")
-    start.add_argument("--level", choices=("control-plane", "real-nodes"), default="control-plane")
+    start.add_argument(
+        "--level",
+        choices=("control-plane", "real-nodes"),
+        default="control-plane",
+        help="fake nodes of any number, without root; or nodes that run pods (Linux, root)",
+    )
+    start.add_argument("--nodes", type=int, default=2, help=f"real nodes, at most {MAX_NODES} (default: %(default)s)")
+    start.add_argument(
+        "--hardware", type=Path, default=HARDWARE, help="node file whose labels and devices real nodes show"
+    )
     commands.add_parser("down", parents=[shared], help="stop what up started; logs stay")
     commands.add_parser("status", parents=[shared], help="what runs")
     kubeconfig = commands.add_parser("kubeconfig", parents=[shared], help="print the path of a kubeconfig")

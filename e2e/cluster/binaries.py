@@ -45,6 +45,14 @@ PROGRAMS = {
     "kube-controller-manager": Program(toolset="kubernetes", package="k8s.io/kubernetes/cmd/kube-controller-manager"),
     "kube-scheduler": Program(toolset="kubernetes", package="k8s.io/kubernetes/cmd/kube-scheduler"),
     "kubectl": Program(toolset="kubernetes", package="k8s.io/kubernetes/cmd/kubectl"),
+    "kubelet": Program(toolset="kubernetes", package="k8s.io/kubernetes/cmd/kubelet"),
+    "kube-proxy": Program(toolset="kubernetes", package="k8s.io/kubernetes/cmd/kube-proxy"),
+    "containerd": Program(toolset="containerd", package="github.com/containerd/containerd/v2/cmd/containerd"),
+    "containerd-shim-runc-v2": Program(
+        toolset="containerd", package="github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2"
+    ),
+    "ctr": Program(toolset="containerd", package="github.com/containerd/containerd/v2/cmd/ctr"),
+    "coredns": Program(toolset="coredns", package="github.com/coredns/coredns"),
     "kwok": Program(toolset="kwok", package="sigs.k8s.io/kwok/cmd/kwok"),
     "helm": Program(toolset="helm", package="helm.sh/helm/v4/cmd/helm"),
 }

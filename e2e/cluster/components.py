@@ -24,6 +24,12 @@ POD_RANGE = "10.64.0.0/12"
 NODE_ADDRESS = "192.0.2.1"
 FAKE_NODE = "kwok.x-k8s.io/node"
 
+# For logs and exec of real nodes' pods.
+KUBELET_CLIENT = (
+    "--kubelet-client-certificate=pki/kube-apiserver-kubelet-client.crt",
+    "--kubelet-client-key=pki/kube-apiserver-kubelet-client.key",
+)
+
 STAGES = (Path(__file__).parent / "stages" / "node.yaml", Path(__file__).parent / "stages" / "pod.yaml")
 AUDIT_POLICY = Path(__file__).parent / "audit-policy.yaml"
 
@@ -45,16 +51,21 @@ def etcd(program: Path) -> list[str | Path]:
     ]
 
 
-def apiserver(program: Path, *, port: int) -> list[str | Path]:
-    """Return the API server's command line, with an audit log that is complete when a request is answered."""
+def apiserver(program: Path, *, port: int, address: str | None = None) -> list[str | Path]:
+    """Return the API server's command line, with an audit log that is complete when a request is answered.
+
+    With ``address``, real nodes reach it there; else it listens on loopback only.
+    """
+    # Nothing runs inside a cluster of fake nodes that would look for the API server by its Service.
+    reach = ["--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"]
+    if address is not None:
+        # Loopback is this tool's and the bridge the nodes': there is no way to name just these two.
+        reach = ["--bind-address=0.0.0.0", f"--advertise-address={address}", *KUBELET_CLIENT]
     return [
         program,
         "--etcd-servers=unix://etcd.sock",
-        "--bind-address=127.0.0.1",
+        *reach,
         f"--secure-port={port}",
-        # Nothing runs inside the cluster that would look for the API server by its Service.
-        "--advertise-address=127.0.0.1",
-        "--endpoint-reconciler-type=none",
         "--tls-cert-file=pki/kube-apiserver.crt",
         "--tls-private-key-file=pki/kube-apiserver.key",
         "--client-ca-file=pki/ca.crt",

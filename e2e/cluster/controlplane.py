@@ -37,6 +37,7 @@ CLIENTS = {
     "kube-controller-manager": "/CN=system:kube-controller-manager",
     "kube-scheduler": "/CN=system:kube-scheduler",
     "kwok": "/O=system:masters/CN=kwok",
+    "kube-apiserver-kubelet-client": "/O=system:masters/CN=kube-apiserver-kubelet-client",
 }
 SERVER_NAMES = (
     "DNS:localhost",
@@ -53,15 +54,17 @@ class PortTakenError(ClusterError):
     """Another process took the chosen port before the API server did."""
 
 
-def start(layout: Layout, programs: dict[str, Path]) -> int:
+def start(layout: Layout, programs: dict[str, Path], *, address: str | None = None) -> int:
     """Start all programs and return the API server's port when pods could be created.
+
+    With ``address``, an address of this machine, real nodes reach the API server there, and there are no fake ones.
 
     Takes another port when somebody is faster at taking the chosen one. Raises ``ClusterError``, and then
     nothing is left running.
     """
     for attempt in range(1, PORT_ATTEMPTS + 1):
         try:
-            return _start_on_some_port(layout, programs)
+            return _start_on_some_port(layout, programs, address)
         except PortTakenError:
             stop(layout)
             if attempt == PORT_ATTEMPTS:
@@ -74,27 +77,28 @@ def start(layout: Layout, programs: dict[str, Path]) -> int:
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _start_on_some_port(layout: Layout, programs: dict[str, Path]) -> int:
+def _start_on_some_port(layout: Layout, programs: dict[str, Path], address: str | None) -> int:
     layout.clear(keep_logs=False)
     layout.logs.mkdir(parents=True)
     layout.keys.mkdir(mode=0o700)
     port = _free_port()
-    _write_credentials(layout, port)
+    _write_credentials(layout, port, address)
     folder = layout.state
 
     store = processes.start("etcd", components.etcd(programs["etcd"]), folder=folder, log=layout.log("etcd"))
-    _write_record(layout, port, (store,))
+    _write_record(layout, port, (store,), address)
     _wait(layout.etcd_socket.exists, watched=(store,), layout=layout, what="etcd's socket")
-    running = start_apiserver(layout, port, programs[APISERVER], (store,))
+    running = start_apiserver(layout, port, programs[APISERVER], (store,), address=address)
 
     commands = {
         "kube-controller-manager": components.controller_manager(programs["kube-controller-manager"]),
         "kube-scheduler": components.scheduler(programs["kube-scheduler"], folder=folder),
-        "kwok": components.kwok(programs["kwok"]),
     }
+    if address is None:
+        commands["kwok"] = components.kwok(programs["kwok"])
     for name, command in commands.items():
         running += (processes.start(name, command, folder=folder, log=layout.log(name)),)
-        _write_record(layout, port, running)
+        _write_record(layout, port, running, address)
     server = ApiServer(port=port, keys=layout.keys)
     _wait(
         lambda: server.answers(FIRST_SERVICE_ACCOUNT),
@@ -105,13 +109,15 @@ def _start_on_some_port(layout: Layout, programs: dict[str, Path]) -> int:
     return port
 
 
-def start_apiserver(layout: Layout, port: int, program: Path, others: tuple[Process, ...]) -> tuple[Process, ...]:
+def start_apiserver(
+    layout: Layout, port: int, program: Path, others: tuple[Process, ...], *, address: str | None = None
+) -> tuple[Process, ...]:
     """Start the API server and return the running processes, it included, when it is ready."""
-    log = layout.log(APISERVER)
-    process = processes.start(APISERVER, components.apiserver(program, port=port), folder=layout.state, log=log)
+    command = components.apiserver(program, port=port, address=address)
+    process = processes.start(APISERVER, command, folder=layout.state, log=layout.log(APISERVER))
     # After etcd, before all others, whenever it was started: the order in which they are stopped.
     running = (*others[:1], process, *others[1:])
-    _write_record(layout, port, running)
+    _write_record(layout, port, running, address)
     server = ApiServer(port=port, keys=layout.keys)
     _wait(lambda: server.ready, watched=running, layout=layout, what="the API server")
     return running
@@ -146,11 +152,12 @@ def stop(layout: Layout) -> None:
     layout.record.unlink(missing_ok=True)
 
 
-def _write_credentials(layout: Layout, port: int) -> None:
+def _write_credentials(layout: Layout, port: int, address: str | None) -> None:
     authority = create_authority(layout.keys)
     create_signing_key(layout.keys, name="service-account")
     subject = f"/CN={APISERVER}"
-    issue(authority, name=APISERVER, subject=subject, server_names=SERVER_NAMES, serial=1)
+    names = SERVER_NAMES if address is None else (*SERVER_NAMES, f"IP:{address}")
+    issue(authority, name=APISERVER, subject=subject, server_names=names, serial=1)
     server = ApiServer(port=port, keys=layout.keys).url
     for serial, (name, subject) in enumerate(CLIENTS.items(), start=2):
         client = issue(authority, name=name, subject=subject, serial=serial)
@@ -177,9 +184,15 @@ def read_record(layout: Layout) -> tuple[int, tuple[Process, ...]]:
     return int(document["port"]), tuple(Process(**fields) for fields in document["processes"])
 
 
-def _write_record(layout: Layout, port: int, running: tuple[Process, ...]) -> None:
+def read_address(layout: Layout) -> str | None:
+    """Return where real nodes reach the API server, or None for a cluster of fake ones."""
+    found: str | None = json.loads(layout.record.read_text(encoding="utf-8")).get("address")
+    return found
+
+
+def _write_record(layout: Layout, port: int, running: tuple[Process, ...], address: str | None) -> None:
     """Write down what runs, after every start, so that an interrupted start can still be undone."""
-    document = {"port": port, "processes": [asdict(process) for process in running]}
+    document = {"port": port, "address": address, "processes": [asdict(process) for process in running]}
     unfinished = layout.record.with_suffix(".tmp")
     unfinished.write_text(json.dumps(document, indent=2), encoding="utf-8")
     unfinished.replace(layout.record)

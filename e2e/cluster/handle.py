@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from e2e.cluster import components, controlplane, nodes, processes
+from e2e.cluster import components, controlplane, nodes, processes, realnodes
 from e2e.cluster.binaries import binary, ensure, to_stderr
 from e2e.cluster.certificates import write_kubeconfig
 from e2e.cluster.client import ApiServer
 from e2e.cluster.controlplane import APISERVER
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.layout import Layout
+from e2e.cluster.real_node import RealNode, import_image
+from e2e.cluster.realnodes import Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +51,14 @@ class Cluster:
     @property
     def processes(self) -> tuple[Process, ...]:
         """The programs as they were last started."""
-        return () if self.external else controlplane.read_record(self._layout)[1]
+        if self.external:
+            return ()
+        return (*controlplane.read_record(self._layout)[1], *realnodes.read_processes(self._layout))
+
+    @property
+    def real_nodes(self) -> tuple[RealNode, ...]:
+        """The real nodes, by their order; none for a control plane with fake ones."""
+        return () if self.external else realnodes.read_nodes(self._layout)
 
     @property
     def healthy(self) -> bool:
@@ -67,6 +76,12 @@ class Cluster:
         """Create or update the nodes of ``file`` as fake nodes; return their names when they are Ready."""
         self._require_own("fake nodes")
         return nodes.apply(file, kubectl=self.kubectl)
+
+    def import_image(self, archive: Path) -> None:
+        """Make the images of a docker-archive known to every real node."""
+        self._require_own("images without a registry")
+        for node in self.real_nodes:
+            import_image(node, archive)
 
     def wait_for_crd(self, name: str, *, seconds: float = 30.0) -> None:
         """Return when the API server serves a custom resource.
@@ -95,8 +110,9 @@ class Cluster:
     def start_apiserver(self) -> None:
         """Start the API server again on the same port and return when it is ready."""
         self._require_own("starting the API server")
-        others = tuple(process for process in self.processes if process.name != APISERVER)
-        controlplane.start_apiserver(self._layout, self.port, ensure([APISERVER])[APISERVER], others)
+        others = tuple(each for each in controlplane.read_record(self._layout)[1] if each.name != APISERVER)
+        address = controlplane.read_address(self._layout)
+        controlplane.start_apiserver(self._layout, self.port, ensure([APISERVER])[APISERVER], others, address=address)
 
     def restart_apiserver(self, *, kill: bool = False) -> None:
         """Stop the API server, start it again and return when it is ready."""
@@ -108,6 +124,7 @@ class Cluster:
         if self.external:
             return
         with controlplane.locked(self._layout):
+            realnodes.stop(self._layout)
             controlplane.stop(self._layout)
             self._layout.clear(keep_logs=True)
 
@@ -146,10 +163,27 @@ def load(state: Path) -> Cluster | None:
     return Cluster(state=layout.state, kubeconfig=layout.kubeconfig, port=controlplane.read_record(layout)[0])
 
 
-def up(state: Path, *, external: Path | None = None, report: Callable[[str], None] = to_stderr) -> Cluster:
+def sweep(state: Path) -> bool:
+    """Remove what the nodes of a tool that was killed left, and whether there was anything."""
+    layout = Layout(state=state.absolute())
+    if not realnodes.remains(layout):
+        return False
+    with controlplane.locked(layout):
+        realnodes.stop(layout)
+    return True
+
+
+def up(
+    state: Path,
+    *,
+    external: Path | None = None,
+    real: Wanted | None = None,
+    report: Callable[[str], None] = to_stderr,
+) -> Cluster:
     """Return a running cluster: the one under ``state``, started when it is not, or the user's ``external``.
 
-    A cluster of which a part has died is taken down and started anew. Raises ``ClusterError``.
+    With ``real`` its nodes are real ones, else fake ones can be applied. A cluster of which a part has died is
+    taken down and started anew. Raises ``ClusterError``.
     """
     layout = Layout(state=state.absolute())
     if external is not None:
@@ -157,19 +191,36 @@ def up(state: Path, *, external: Path | None = None, report: Callable[[str], Non
             raise ClusterError(f"no answer from the cluster of KUBECONFIG={external}; unset it to start one here")
         report(f"using your cluster: {external}")
         return Cluster(state=layout.state, kubeconfig=external, external=True)
-    programs = ensure(components.PROGRAMS, report=report)
+    machine = None if real is None else realnodes.prepare(real, report=report)
+    names = components.PROGRAMS if real is None else realnodes.PROGRAMS
+    programs = ensure(names, report=report)
     with controlplane.locked(layout):
         running = load(layout.state)
         if running is not None:
             if running.healthy:
+                _require_same_level(running, real=real)
                 report(f"already running: {layout.state}")
                 return running
             report("a part of the cluster has died: starting it anew")
+            realnodes.stop(layout)
             controlplane.stop(layout)
         begun = time.monotonic()
-        port = controlplane.start(layout, programs)
-        report(f"control plane ready in {time.monotonic() - begun:.1f} s on 127.0.0.1:{port}")
+        if real is None or machine is None:
+            port = controlplane.start(layout, programs)
+        else:
+            port = realnodes.start(layout, programs, real, machine=machine, report=report)
+        report(f"{'control plane' if real is None else 'cluster'} ready in {time.monotonic() - begun:.1f} s")
         return Cluster(state=layout.state, kubeconfig=layout.kubeconfig, port=port)
+
+
+def _require_same_level(running: Cluster, *, real: Wanted | None) -> None:
+    names = [node.name for node in running.real_nodes]
+    wanted = [] if real is None else [node["metadata"]["name"] for node in real.nodes]
+    if names != wanted:
+        raise ClusterError(
+            f"{running.state}: a cluster with {f'real nodes {names}' if names else 'fake nodes'} runs there; "
+            "stop it first, or give another folder with --state"
+        )
 
 
 def _reachable(kubeconfig: Path) -> bool:

@@ -21,6 +21,16 @@ class Layout:
         return self.state / "cluster.json"
 
     @property
+    def nodes_record(self) -> Path:
+        """The real nodes, their network and processes, as JSON."""
+        return self.state / "nodes.json"
+
+    @property
+    def nodes(self) -> Path:
+        """One folder a real node: settings, container images, volumes."""
+        return self.state / "nodes"
+
+    @property
     def lock(self) -> Path:
         """Held while the cluster is started or stopped."""
         return self.state / "lock"
@@ -65,6 +75,6 @@ class Layout:
             shutil.rmtree(folder, ignore_errors=True)
         sockets = (self.etcd_socket, self.etcd_socket.with_name("etcd-peer.sock"))
         settings = (self.kubeconfig, self.state / "kube-scheduler.yaml", *self.state.glob("*.kubeconfig"))
-        files = (self.record, *settings, *sockets)
+        files = (self.record, self.nodes_record, self.state / "Corefile", *settings, *sockets)
         for path in (*files, *([] if keep_logs else [self.audit_log])):
             path.unlink(missing_ok=True)

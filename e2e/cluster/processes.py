@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from e2e.cluster.errors import ClusterError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -70,6 +72,14 @@ def start(name: str, command: Sequence[str | Path], *, folder: Path, log: Path) 
     _children[child.pid] = child
     fields = _stat(child.pid)
     return Process(name=name, pid=child.pid, started=int(fields[19]) if fields else 0)
+
+
+def output(command: Sequence[str | Path]) -> str:
+    """Return what a short program prints; raises ``ClusterError`` with its complaint when it fails."""
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise ClusterError(f"{' '.join(map(str, command))}: {result.stderr.strip()}")
+    return result.stdout
 
 
 def stop(

@@ -234,7 +234,8 @@ def test_the_tools_own_kubeconfig_in_the_environment_is_not_taken_for_a_users_cl
     assert e2e.users_kubeconfig(tmp_path / "another") == tmp_path / "kubeconfig"
 
 
-def test_real_nodes_are_said_to_be_missing_yet(tmp_path: Path) -> None:
-    refused = tool("up", "--level=real-nodes", f"--state={tmp_path}")
+def test_more_real_nodes_than_the_file_has_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    refused = tool("up", "--level=real-nodes", "--nodes=9", f"--state={tmp_path}")
     assert refused.returncode == 1
-    assert "real-nodes is not there yet" in refused.stderr
+    assert "--nodes 9" in refused.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -43,7 +43,8 @@ def find_incident(
     follows from it.
     """
     current = [pod for pod in pods if pod.incarnation == entry.incarnation]
-    by_end = sorted(current, key=lambda pod: (pod.engine.since, pod.rank))
+    # Ends are told to the second, and a leader that lost a rank may end well in the same one.
+    by_end = sorted(current, key=lambda pod: (pod.engine.since, pod.engine.exit_code == 0, pod.rank))
     if ended := next((pod for pod in by_end if _engine_ended(pod)), None):
         return _of_engine(ended, time)
     for check in (_failed, _node_lost, _deleted):

@@ -22,6 +22,10 @@ _READINESS_FAILURES: Final = 3
 _STARTUP_SECONDS: Final = 7 * 24 * 3600
 """The kubelet counts from the start of its own container, and a rank may wait for hours for one whose weights are
 still on their way. How long a start may take is judged for the group as a whole (lifecycle/watchdogs.py)."""
+_BEFORE_SIGTERM_SECONDS: Final = "2"
+"""A SIGTERM that meets process 1 of a container before its handler is set is lost, and the pod lasts for its whole
+grace period. That is the rule, not chance, for the rank whose failure stops the group: its kubelet starts the container
+again in the same moment. Services, too, take the pod out in this time."""
 _DOWNWARD: Final = {
     "POD_IP": "status.podIP",
     "POD_NAME": "metadata.name",
@@ -52,6 +56,7 @@ def engine_container(
             failures=math.ceil(_STARTUP_SECONDS / launch.probe_period_seconds),
         ),
         "readinessProbe": _probe(launch.readiness_probe, launch, failures=_READINESS_FAILURES),
+        "lifecycle": {"preStop": {"exec": {"command": ["/bin/sleep", _BEFORE_SIGTERM_SECONDS]}}},
         "resources": _resources(plan),
         "securityContext": container_security(locks_memory=plan.fabric.rdma_resource is not None),
         "terminationMessagePolicy": "FallbackToLogsOnError",

@@ -1,0 +1,1 @@
+"""The package's name as commands know it; SGLang's own sources are elsewhere, for its parser only."""

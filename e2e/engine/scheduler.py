@@ -1,0 +1,161 @@
+"""One rank: a process of its own whose title begins with ``sglang::scheduler``, as SGLang's do.
+
+Its settings come as JSON in its environment. It joins the ring, checks by an all-reduce that every rank is
+there once, loads, meets the others again (480 s at most, fixed in SGLang), and then works in steps. Rank 0 takes
+commands from its parent; the others take what comes round. An error ends the parent, too, by SIGQUIT.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+from typing import Any, Final
+
+from e2e.engine import faults
+from e2e.engine.ring import Message, PeerLostError, Ring, Store
+
+LOAD_BARRIER_SECONDS: Final = 480.0
+"""UNBALANCED_MODEL_LOADING_TIMEOUT_S of SGLang 0.5.23: no flag, no variable."""
+PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+
+
+class Scheduler:
+    """One rank's life."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.rank, self.world = int(settings["rank"]), int(settings["world"])
+        self.settings = settings
+        self.faults = faults.read(os.environ)
+        self.ring = Ring(self.rank, world=self.world)
+
+    def run(self) -> None:
+        """From the start to the group's end."""
+        faults.strike(self.faults, phase="start", rank=self.rank)
+        self._rendezvous()
+        self._load()
+        tell({"ready": self.rank})
+        if self.rank == 0:
+            self._lead()
+        else:
+            self._follow()
+
+    def _rendezvous(self) -> None:
+        log(f"TP{self.rank} Init torch distributed begin.")
+        settings = self.settings
+        host, port = settings["store"]
+        if self.rank == 0 and self.world > 1:
+            Store(port, world=self.world, nodes=settings["nodes"])
+        seconds = settings["dist_seconds"]
+        self.ring.join((host, port), address=settings["address"], nodes=settings["nodes"], seconds=seconds)
+        self._all_reduce(seconds=seconds)
+        log(f"TP{self.rank} Init torch distributed ends.")
+
+    def _all_reduce(self, *, seconds: float) -> None:
+        """Sum of all ranks' numbers, known to every rank: wrong when one is missing or there twice."""
+        expected = self.world * (self.world - 1) // 2
+        total = self._exchange({"kind": "sum", "value": 0}, seconds=seconds)
+        total = self._exchange({"kind": "result", "value": total.get("value")}, seconds=seconds)
+        if total["value"] != expected:
+            raise RuntimeError(f"all_reduce gave {total['value']}, expected {expected}")
+
+    def _exchange(self, message: Message, *, seconds: float) -> Message:
+        """One message once round the ring, started by rank 0."""
+        if self.rank == 0:
+            answer = self.ring.round(message, seconds=seconds, own=self._add)
+        else:
+            answer = self.ring.receive(seconds=seconds)
+            if answer is not None:
+                answer = self._add(answer)
+                self.ring.send(answer)
+        if answer is None:
+            raise TimeoutError(f"rank {self.rank}: other ranks did not answer within {seconds:.0f} s")
+        return answer
+
+    def _add(self, message: Message) -> Message:
+        return {**message, "value": message["value"] + self.rank} if message["kind"] == "sum" else message
+
+    def _load(self) -> None:
+        log(f"TP{self.rank} Load weight begin.")
+        faults.strike(self.faults, phase="load", rank=self.rank)
+        time.sleep(faults.LOAD_SECONDS)
+        try:
+            self._exchange({"kind": "loaded", "value": 0}, seconds=LOAD_BARRIER_SECONDS)
+        except TimeoutError as error:
+            raise RuntimeError(
+                f"TP rank {self.rank} could finish the model loading, but there are other ranks that didn't finish "
+                "loading. It is likely due to unexpected failures or a slow node."
+            ) from error
+        log(f"TP{self.rank} Load weight end.")
+
+    def _step(self, message: Message) -> Message:
+        faults.strike(self.faults, phase="step", rank=self.rank)
+        return message
+
+    def _lead(self) -> None:
+        """Rank 0: one step for each line of the parent; a lost connection is noticed while idle, too."""
+        waiting = b""
+        while True:
+            while b"\n" not in waiting:
+                watched = [0] if self.ring.left is None else [0, self.ring.left.fileno()]
+                ready, _, _ = select.select(watched, [], [])
+                if 0 not in ready:
+                    # Nothing is under way: this can only be the end of the connection, which raises.
+                    self.ring.receive(seconds=0)
+                    continue
+                received = os.read(0, 65536)
+                if not received:
+                    return
+                waiting += received
+            line, _, waiting = waiting.partition(b"\n")
+            command = json.loads(line)
+            if command["kind"] == "stop":
+                self.ring.send(command)
+                return
+            seconds = self.settings["watchdog_seconds"]
+            answer = self.ring.round(command, seconds=seconds, own=self._step)
+            if answer is None:
+                raise TimeoutError(f"Watchdog timeout (self.watchdog_timeout={seconds:.0f})")
+            tell({"done": answer["step"]})
+
+    def _follow(self) -> None:
+        while (message := self.ring.receive()) is not None:
+            if message["kind"] == "stop":
+                if self.rank < self.world - 1:
+                    self.ring.send(message)
+                return
+            self.ring.send(self._step(message))
+
+
+def log(text: str) -> None:
+    """One line of the pod's log."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def tell(message: Message) -> None:
+    """One line to the parent."""
+    print(json.dumps(message), flush=True)
+
+
+def main() -> int:
+    """Run the rank; an error is the parent's, too, as in SGLang's run_scheduler_process."""
+    # SGLang: kill_itself_when_parent_died().
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    settings = json.loads(os.environ["STAND_IN_RANK"])
+    try:
+        Scheduler(settings).run()
+    except (PeerLostError, Exception):  # noqa: BLE001 - whatever it is, the parent has to end
+        log(f"Scheduler hit an exception: {traceback.format_exc()}")
+        os.kill(os.getppid(), signal.SIGQUIT)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
