@@ -217,6 +217,7 @@ def operator(cluster: Cluster, folder: Path) -> Iterator[None]:
 
 
 def test_the_operator_needs_no_other_rights_from_creation_to_removal(installed: Cluster, tmp_path: Path) -> None:
+    helm("upgrade", RELEASE, str(CHART), "--set=config.weights.nodePath=/mnt/models", cluster=installed)
     installed.apply_nodes(NODES / "nvidia-h100.yaml")
     installed.kubectl("create", "namespace", "rights")
     inside = "--namespace=rights"
