@@ -9,7 +9,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.current
-WORKERS ?= 2
+WORKERS ?= 3
 UV = $$(command -v uv || echo .state/uv/bin/uv)
 # No address of a registry reaches the lock files: hashes say what is installed, the machine's settings from where.
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

@@ -188,11 +188,15 @@ class World:
         return self.cluster.audit_log.stat().st_size
 
     def writes(self, *, after: int) -> list[str]:
-        """Mutating requests of the operator in this namespace and outside of all; its Lease lives in another."""
+        """Mutating requests of the operator for this namespace; its Lease lives in another.
+
+        What lies outside of all namespaces (the volume of weights) carries the namespace's name.
+        """
         return [
             f"{request.verb} {request.resource} {request.name}"
             for request in writes(self.cluster.audit_log, user_agent="deepseek-operator", after=after)
-            if request.namespace in (self.namespace, "")
+            if request.namespace == self.namespace
+            or (not request.namespace and request.name.startswith(f"{self.namespace}."))
         ]
 
     def seconds(self, *, after: int) -> float:
