@@ -49,7 +49,7 @@ bench-recovery: binaries  ## failure to stop and to ready, for groups in hundred
 ##@ Develop
 .PHONY: test
 test: lint binaries  ## lint, unit tests and tests against a real API server
-	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile --ignore tests/nodes tests
+	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile --ignore tests/nodes --ignore tests/faults tests
 
 .PHONY: unit
 unit: $(STAMP)  ## only the tests that need no API server
