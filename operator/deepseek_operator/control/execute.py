@@ -235,7 +235,7 @@ class Executor:
                 raise
             name = manifest["metadata"]["name"]
             live = await self._client.get(kind, deployment.namespace, name)
-            if _owned(live, deployment):
+            if is_owned(live, deployment):
                 # It had left our sight, by a label perhaps.
                 await self._apply(deployment, manifest, live["metadata"]["uid"])
                 return
@@ -252,7 +252,7 @@ class Executor:
             live = await self._client.get(kinds.STATEFUL_SET, deployment.namespace, name)
         except NotFoundError:
             return False
-        if not _owned(live, deployment):
+        if not is_owned(live, deployment):
             return False
         await self._gate("apply", kinds.STATEFUL_SET.kind)
         patch = {"metadata": {"uid": live["metadata"]["uid"], "labels": group_labels(owner, index)}}
@@ -317,7 +317,7 @@ class Executor:
             ) from None
         except ConflictError:
             live = await self._client.get(kind, deployment.namespace, name)
-            if not _owned(live, deployment):
+            if not is_owned(live, deployment):
                 raise NameTakenError((kind.kind, name)) from None
             if any(live.get("spec", {}).get(field) != value for field, value in manifest["spec"].items()):
                 await self._gate("apply", kind.kind)
@@ -330,7 +330,7 @@ class Executor:
             live = await self._client.get(kind, deployment.namespace, action.name)
         except NotFoundError:
             return
-        if _owned(live, deployment):
+        if is_owned(live, deployment):
             await self._gate("delete", kind.kind)
             await self._client.delete(kind, deployment.namespace, action.name, uid=live["metadata"]["uid"])
 
@@ -363,7 +363,8 @@ class Executor:
         WRITES.labels(action=action, kind=kind).inc()
 
 
-def _owned(live: Mapping[str, Any], deployment: DeploymentRecord) -> bool:
+def is_owned(live: Mapping[str, Any], deployment: DeploymentRecord) -> bool:
+    """Whether an object as the API server has it belongs to a deployment."""
     return any(owner["uid"] == deployment.uid for owner in live["metadata"].get("ownerReferences", ()))
 
 

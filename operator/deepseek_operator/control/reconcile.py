@@ -27,7 +27,7 @@ from deepseek_operator.control.client import (
     NotFoundError,
     UnreachableError,
 )
-from deepseek_operator.control.execute import Executor, TooEarlyError
+from deepseek_operator.control.execute import Executor, TooEarlyError, is_owned
 from deepseek_operator.control.leader import LeadershipLostError
 from deepseek_operator.control.metrics import INCIDENTS, RECONCILE_SECONDS, RECONCILES
 from deepseek_operator.control.projections import pack
@@ -287,8 +287,7 @@ class Reconciler:
         for each in kinds.POD_GROUPS.values() if kind == kinds.POD_GROUP else (kinds.BY_KIND[kind],):
             with contextlib.suppress(NotFoundError):
                 found = await self._client.get(each, deployment.namespace, name)
-                owners = found["metadata"].get("ownerReferences", ())
-                if not any(owner["uid"] == deployment.uid for owner in owners):
+                if not is_owned(found, deployment):
                     return kind, name
         return None
 

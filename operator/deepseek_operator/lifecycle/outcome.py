@@ -30,8 +30,6 @@ class Outcome:
     invalid: tuple[Problem, ...] = ()
     contents: Mapping[str, RevisionContent] = field(default_factory=dict)
     """Stored revisions that groups run, by hash."""
-    plans: Mapping[str, Plan] = field(default_factory=dict)
-    """The plans of those revisions."""
     keys: tuple[str, str] = ("", "")
     """Fresh random API key and admin key, used only if the Secret has to be made."""
 
