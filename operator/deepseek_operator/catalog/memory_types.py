@@ -75,10 +75,8 @@ class MemoryRules:
     """KV page in tokens by architecture, where it is not 1."""
     sparse_page_size: int
     """The same for sparse attention."""
-    sparse_architectures: tuple[str, ...]
-    """Architectures that have kernels for DeepSeek-V3.2's sparse attention."""
     sparse_fp8_cache: tuple[str, ...]
-    """Those of them whose cache is FP8 unless asked otherwise."""
+    """Architectures whose cache of sparse attention is FP8 unless asked otherwise."""
     load_overhead_gib: float
     """What loading takes beside the weights themselves: rotary tables, libraries' workspaces."""
     host_gib_per_device: float

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from deepseek_operator.catalog.engine_types import EngineFacts
 from deepseek_operator.catalog.memory_types import MemoryRules, MemoryTier, MemoryVersion, VllmMemoryRules
 
 Precision = Literal["fp8", "bf16", "int8", "w4a8", "w4afp8", "awq", "nvfp4", "mxfp4"]
@@ -233,9 +234,10 @@ class WeightLayout:
     block: int | None
     """Edge of the blocks that each rank's slice of a feed-forward layer must hold whole; None: any slice."""
     architectures: tuple[str, ...]
-    """Device architectures on which the engine serves it; empty: what the accelerators' own precisions say."""
+    """Device architectures on which SGLang serves it; empty: what the accelerators' own precisions say. Other engines
+    list layouts themselves (``EngineFacts.served``)."""
     arguments: tuple[str, ...]
-    """Engine arguments that it needs beyond what the checkpoint's own configuration says."""
+    """SGLang's arguments that it needs beyond what the checkpoint's own configuration says."""
     source: str
 
     def __hash__(self) -> int:
@@ -303,13 +305,13 @@ class EngineRelease:
     architectures: tuple[str, ...]
     version: str
     image: str
-    source_tree: str
-    """Directory of the engine's source tree inside the image; chat templates are relative to it."""
-    aiter_fraction: float
-    """What this version multiplies even an explicit memory fraction by under AITER attention; 1 where it does not."""
     verified: bool
     """False: the tag follows the publisher's scheme but was not seen."""
     source: str
+    source_tree: str = ""
+    """Directory of the engine's source tree inside the image; chat templates are relative to it."""
+    aiter_fraction: float = 1.0
+    """What this version multiplies even an explicit memory fraction by under AITER attention; 1 where it does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,6 +335,8 @@ class Catalog:
     architectures: Mapping[str, Architecture]
     """By name."""
     vendors: Mapping[str, Vendor]
+    engines: Mapping[str, EngineFacts]
+    """By name."""
     releases: tuple[EngineRelease, ...]
     """Newest first within (engine, vendor, architecture)."""
     memory_tiers: Mapping[str, tuple[MemoryTier, ...]]

@@ -179,6 +179,8 @@ def _bar_key(parts: tuple[Segment, ...], *, title: str) -> Text:
 
 
 def _tokens(memory: MemoryFit) -> Text:
+    if not memory.modelled:
+        return Text(f"context {memory.context_length:,}; KV tokens are not known: the engine has no memory model")
     return Text(
         f"{memory.kv_tokens:,} KV tokens, context {memory.context_length:,}, "
         f"memory fraction {memory.mem_fraction:.2f}, graphs up to batch {memory.graph_max_batch}, "

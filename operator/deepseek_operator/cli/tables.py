@@ -100,6 +100,8 @@ def _split(row: Row) -> str:
 
 
 def _figures(row: Row) -> tuple[str, ...]:
+    if not row.modelled:
+        return ("?", "?", f"{row.context_length:,}", "?", "?")
     return (
         f"{row.kv_tokens:,}",
         f"{row.headroom_gib:.1f}",

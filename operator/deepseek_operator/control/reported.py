@@ -11,7 +11,7 @@ import aiohttp
 
 from deepseek_operator.api.names import API_PORT
 from deepseek_operator.control.cache import Key
-from deepseek_operator.engines.reported import read_metrics
+from deepseek_operator.engines.select import read_metrics
 from deepseek_operator.lifecycle.entries import Report
 from deepseek_operator.lifecycle.records import DeploymentRecord, PodRecord
 

@@ -32,7 +32,6 @@ def check(spec: Spec, plan: Plan) -> tuple[Problem, ...]:
     return (
         *_arguments(spec.engine.args, flags, choices=choices),
         *_variables(spec),
-        *_features(plan),
     )
 
 
@@ -141,18 +140,6 @@ def _variables(spec: Spec) -> Iterator[Problem]:
             yield _problem(field, "OwnedVariable", f"{variable.name} is the operator's: {remedy}")
         elif "\0" in variable.value:
             yield _problem(field, "InvalidVariable", f"the value of {variable.name} contains a NUL character")
-
-
-def _features(plan: Plan) -> Iterator[Problem]:
-    if plan.mtp and plan.parallelism.pipeline > 1:
-        # SGLang: check_pipeline_parallel_compat (0.5.23), check_server_args (0.5.18).
-        yield _problem(
-            "spec.engine.features.mtp",
-            "UnsupportedCombination",
-            f"SGLang does not combine speculative decoding with pipeline parallelism, and the plan has "
-            f"{plan.parallelism.pipeline} pipeline stages; turn mtp off, or set spec.parallelism.pipeline to 1 "
-            "where nodes have RDMA or one node is enough",
-        )
 
 
 def _problem(field: str, reason: str, message: str) -> Problem:

@@ -9,7 +9,9 @@ from functools import cache
 from importlib import resources
 from typing import Final
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+from deepseek_operator.engines.types import Body
 
 RUN_DIRECTORY: Final = "/run/deepseek"
 """Where render mounts an emptyDir: it lives as long as the pod, across restarts of the container."""
@@ -22,16 +24,9 @@ class ShellText(str):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Script:
-    """What the launch script depends on, all of it known when a revision is made."""
+class Frame:
+    """What every engine's launch script depends on, all of it known when a revision is made."""
 
-    arguments: Sequence[Sequence[str]]
-    """The engine's arguments for every rank, a flag with its values in each."""
-    user_arguments: Sequence[str]
-    chat_template: str | None
-    """File in the image; only rank 0 reads it."""
-    keys: bool
-    """Whether API_KEY and ADMIN_API_KEY are in the environment."""
     interface: str | None
     """None: the script finds the interface that holds the pod's IP."""
     interface_variables: Sequence[tuple[str, str]]
@@ -42,14 +37,15 @@ class Script:
     barrier: bool
     """Whether the group spans nodes."""
     barrier_port: int
-    rendezvous_port: int
 
 
-def render(script: Script) -> str:
+def render(frame: Frame, body: Body) -> str:
     """The script for ``bash -c``, the same for every rank and group."""
-    template = _environment().from_string(_text("launch.sh.j2"))
+    template = _environment().get_template("launch.sh.j2")
     return template.render(
-        **{name: getattr(script, name) for name in Script.__slots__},
+        **{name: getattr(frame, name) for name in Frame.__slots__},
+        **body.values,
+        body=body.template,
         run_directory=RUN_DIRECTORY,
         barrier_program=program("barrier.py"),
         interface_program=program("interface.py"),
@@ -90,6 +86,7 @@ def _only_shell_text(value: object) -> object:
 @cache
 def _environment() -> Environment:
     environment = Environment(
+        loader=FunctionLoader(_text),
         undefined=StrictUndefined,
         finalize=_only_shell_text,
         autoescape=False,  # noqa: S701 - a shell script; finalize refuses whatever is not quoted for a shell

@@ -1,13 +1,21 @@
-"""The engine of a plan: the only place that knows which engines there are."""
+"""The engines that there are, by name: the only place that knows."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
+from deepseek_operator.api.names import leader_address
 from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.resource import Spec
 from deepseek_operator.catalog.types import Catalog
-from deepseek_operator.engines import arguments, sglang
-from deepseek_operator.engines.types import Launch
+from deepseek_operator.engines import arguments
+from deepseek_operator.engines.assemble import assemble
+from deepseek_operator.engines.sglang import SGLang
+from deepseek_operator.engines.types import Engine, Launch, ReportedMemory, Start
 from deepseek_operator.plan.types import Plan
+
+_ENGINES: Final[Mapping[str, Engine]] = {each.name: each for each in (SGLang(),)}
 
 
 def launch(plan: Plan, spec: Spec, catalog: Catalog, *, name: str, namespace: str, cluster_domain: str) -> Launch:
@@ -16,16 +24,29 @@ def launch(plan: Plan, spec: Spec, catalog: Catalog, *, name: str, namespace: st
     Raises:
         LookupError: the plan was made by an operator with engines that this one does not have.
     """
-    if plan.engine.name != "sglang":
-        raise LookupError(f"this operator cannot launch the engine {plan.engine.name}")
-    return sglang.launch(plan, spec, catalog, name=name, namespace=namespace, cluster_domain=cluster_domain)
+    leader = leader_address(name, 0, namespace, cluster_domain=cluster_domain)
+    return assemble(_engine(plan), Start(plan=plan, spec=spec, catalog=catalog, leader=leader))
 
 
 def directories(plan: Plan, catalog: Catalog) -> tuple[str, ...]:
     """Directories and files of the container that belong to the plan's engine and vendor: caches and drivers."""
-    return (sglang.CACHE, *(mount.container_path for mount in catalog.vendors[plan.hardware.vendor].mounts))
+    mounts = catalog.vendors[plan.hardware.vendor].mounts
+    return (*_engine(plan).caches(), *(mount.container_path for mount in mounts))
 
 
 def check_args(spec: Spec, plan: Plan) -> tuple[Problem, ...]:
     """What is wrong with ``spec.engine``'s args, env and features for this plan; empty when nothing is."""
-    return arguments.check(spec, plan)
+    return (*arguments.check(spec, plan), *_engine(plan).supports(spec, plan))
+
+
+def read_metrics(engine: str, page: str) -> ReportedMemory | None:
+    """The memory figures of a leader's Prometheus page; None where it has no number of KV tokens."""
+    found = _ENGINES.get(engine)
+    return None if found is None else found.metrics(page)
+
+
+def _engine(plan: Plan) -> Engine:
+    found = _ENGINES.get(plan.engine.name)
+    if found is None:
+        raise LookupError(f"this operator cannot launch the engine {plan.engine.name}")
+    return found

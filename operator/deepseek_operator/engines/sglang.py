@@ -5,22 +5,22 @@ Only canonical long flags are written. Where releases differ, the release's own 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Final
 
-from deepseek_operator.api.names import API_PORT, leader_address
+from deepseek_operator.api.names import API_PORT
+from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.resource import Spec
 from deepseek_operator.catalog.types import Catalog, EngineRelease
-from deepseek_operator.engines.environment import environment, interface_variables
-from deepseek_operator.engines.script import Script, program, render
+from deepseek_operator.engines.environment import environment
+from deepseek_operator.engines.prometheus import samples
 from deepseek_operator.engines.sglang_flags import release_flags
-from deepseek_operator.engines.types import Launch
+from deepseek_operator.engines.types import Body, Commands, Health, ReportedMemory, Start
 from deepseek_operator.plan.types import Plan
 
 RENDEZVOUS_PORT: Final = 20000
 """torch's store; with attention data parallelism SGLang also binds the 13 ports after it (server_args.PortArgs)."""
-BARRIER_PORT: Final = 20100
 
 _DIST_TIMEOUT_SECONDS: Final = 3600
 """Ranks load weights at different speeds: 12 against 20 minutes, sgl-project/sglang issue 3254."""
@@ -41,52 +41,95 @@ CACHE: Final = "/root/.cache"
 """DeepGEMM's, Triton's and torch's compiled kernels; the images run as root."""
 
 
-def launch(plan: Plan, spec: Spec, catalog: Catalog, *, name: str, namespace: str, cluster_domain: str) -> Launch:
-    """How every rank of every group of a deployment starts.
+class SGLang:
+    """The default engine."""
 
-    The commands shown are those of group 0; keys appear as ``$API_KEY`` and ``$ADMIN_API_KEY``.
-    """
-    vendor = catalog.vendors[plan.hardware.vendor]
-    arguments = tuple(_arguments(plan, spec, catalog))
-    chat_template = _chat_template(plan, catalog)
-    keys = spec.access.keys.mode != "none"
-    spans_nodes = plan.nodes_per_group > 1
-    script = Script(
-        arguments=arguments,
-        user_arguments=spec.engine.args,
-        chat_template=chat_template,
-        keys=keys,
-        interface=plan.fabric.interface,
-        interface_variables=interface_variables(vendor),
-        address_variables=vendor.address_env,
-        setup_scripts=vendor.setup_scripts,
-        unset_proxies=vendor.collective == "hccl",
-        barrier=spans_nodes,
-        barrier_port=BARRIER_PORT,
-        rendezvous_port=RENDEZVOUS_PORT,
-    )
-    leader = leader_address(name, 0, namespace, cluster_domain=cluster_domain)
-    common = ("python3", "-m", "sglang.launch_server", *chain.from_iterable(arguments))
-    only_leader = [*_KEYS] if keys else []
-    if chat_template is not None:
-        only_leader += ["--chat-template", chat_template]
-    user = tuple(spec.engine.args)
-    probe = ("python3", "-c", program("probe.py"), str(API_PORT), str(plan.accelerators_per_node))
-    return Launch(
-        script=render(script),
-        leader_command=(*common, *_place(plan, leader, rank=0), *only_leader, *user),
-        worker_command=(*common, *_place(plan, leader, rank=1), *user) if spans_nodes else (),
-        env=environment(plan, vendor),
-        ports={"http": API_PORT} | ({"rendezvous": RENDEZVOUS_PORT, "barrier": BARRIER_PORT} if spans_nodes else {}),
-        startup_probe=probe,
-        readiness_probe=probe,
-        probe_timeout_seconds=_HEALTH_PERIOD_SECONDS,
-        probe_period_seconds=_HEALTH_PERIOD_SECONDS,
-        startup_seconds=plan.startup_seconds,
-        termination_grace_seconds=_GRACE_SECONDS,
-        mounts=vendor.mounts,
-        writable=(CACHE,),
-    )
+    name = "sglang"
+
+    def supports(self, spec: Spec, plan: Plan) -> tuple[Problem, ...]:  # noqa: ARG002 - what an engine is asked
+        """What the plan's rules do not refuse already."""
+        if not plan.mtp or plan.parallelism.pipeline == 1:
+            return ()
+        # SGLang: check_pipeline_parallel_compat (0.5.23), check_server_args (0.5.18).
+        return (
+            Problem(
+                field="spec.engine.features.mtp",
+                reason="UnsupportedCombination",
+                message=f"SGLang does not combine speculative decoding with pipeline parallelism, and the plan has "
+                f"{plan.parallelism.pipeline} pipeline stages; turn mtp off, or set spec.parallelism.pipeline to 1 "
+                "where nodes have RDMA or one node is enough",
+            ),
+        )
+
+    def command(self, start: Start) -> Commands:
+        """One program for all ranks; rank 0's has the keys and the chat template."""
+        plan, user = start.plan, tuple(start.spec.engine.args)
+        common = (
+            "python3",
+            "-m",
+            "sglang.launch_server",
+            *chain.from_iterable(_arguments(plan, start.spec, start.catalog)),
+        )
+        only_leader = [*_KEYS] if start.keys else []
+        chat_template = _chat_template(plan, start.catalog)
+        if chat_template is not None:
+            only_leader += ["--chat-template", chat_template]
+        worker = (*common, *_place(plan, start.leader, rank=1), *user)
+        return Commands(
+            leader=(*common, *_place(plan, start.leader, rank=0), *only_leader, *user),
+            worker=worker if start.spans_nodes else (),
+        )
+
+    def body(self, start: Start) -> Body:
+        """The command as an array that the script fills by the rank."""
+        return Body(
+            template="sglang.sh.j2",
+            values={
+                "arguments": tuple(_arguments(start.plan, start.spec, start.catalog)),
+                "user_arguments": start.spec.engine.args,
+                "chat_template": _chat_template(start.plan, start.catalog),
+                "keys": start.keys,
+                "rendezvous_port": RENDEZVOUS_PORT,
+            },
+        )
+
+    def env(self, start: Start) -> Mapping[str, str]:
+        """What the vendor and the fabric need."""
+        return environment(start.plan, start.vendor)
+
+    def ports(self, start: Start) -> Mapping[str, int]:  # noqa: ARG002 - what an engine is asked
+        """The store of torch.distributed."""
+        return {"rendezvous": RENDEZVOUS_PORT}
+
+    def health(self, start: Start) -> Health:
+        """Rank 0 lets all ranks generate a token; workers have a scheduler process for each device."""
+        return Health(
+            path="/health",
+            processes="^sglang::scheduler",
+            count=start.plan.accelerators_per_node,
+            timeout_seconds=_HEALTH_PERIOD_SECONDS,
+            period_seconds=_HEALTH_PERIOD_SECONDS,
+        )
+
+    def grace_seconds(self, start: Start) -> int:  # noqa: ARG002 - what an engine is asked
+        """Rank 0 drains by itself and then ends the others, which wait for it."""
+        return _GRACE_SECONDS
+
+    def caches(self) -> tuple[str, ...]:
+        """Compiled kernels."""
+        return (CACHE,)
+
+    def metrics(self, page: str) -> ReportedMemory | None:
+        """Set once at start, a series a rank that records (0.5.23 observability/metrics_collector.py, emit_constants).
+
+        ``sglang:weight_memory_usage_gb`` is GiB (model_runner.py weight_load_mem_usage). ``/server_info`` has the same
+        figures, but it needs the API key and shows all keys in clear, so it is not asked.
+        """
+        tokens = [int(value) for _, value in samples(page, "sglang:max_total_num_tokens") if value > 0]
+        weights = [value for _, value in samples(page, "sglang:weight_memory_usage_gb") if value > 0]
+        if not tokens:
+            return None
+        return ReportedMemory(kv_tokens=min(tokens), weights_gib=max(weights, default=None))
 
 
 _KEYS: Final = ("--api-key=$API_KEY", "--admin-api-key=$ADMIN_API_KEY")

@@ -1,11 +1,130 @@
-"""What an engine gives to render: commands, environment, ports and probes as plain data."""
+"""What an engine is asked, and what render gets of the answers: commands, environment, ports, probes as plain data.
+
+An engine is one module with one object that has the methods of ``Engine``, one template under ``launch/`` and one file
+under ``catalog/engines/``; ``select`` lists the objects. Two of its sides lie below this layer, because planning needs
+them: what it serves and how it may be split is data (``catalog.engine_types``), and its memory model, where it has one,
+is a module of ``plan`` (``plan.memory.memory_model``).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from deepseek_operator.catalog.types import Mount
+from deepseek_operator.api.problems import Problem
+from deepseek_operator.api.resource import Spec
+from deepseek_operator.catalog.types import Catalog, Mount, Vendor
+from deepseek_operator.plan.types import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What an engine starts from."""
+
+    plan: Plan
+    spec: Spec
+    catalog: Catalog
+    leader: str
+    """DNS name of rank 0 of the group whose commands are shown; scripts read LEADER_ADDRESS instead."""
+
+    @property
+    def vendor(self) -> Vendor:
+        """Of the accelerators."""
+        return self.catalog.vendors[self.plan.hardware.vendor]
+
+    @property
+    def spans_nodes(self) -> bool:
+        """Whether the group has workers."""
+        return self.plan.nodes_per_group > 1
+
+    @property
+    def keys(self) -> bool:
+        """Whether API_KEY and ADMIN_API_KEY are in the environment."""
+        return self.spec.access.keys.mode != "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commands:
+    """What the script finally executes, for people, tests and ``plan``.
+
+    Rank and leader's address are written as in a running pod of group 0; keys appear as ``$API_KEY``.
+    """
+
+    leader: tuple[str, ...]
+    worker: tuple[str, ...] = ()
+    """Rank 1's; empty for a group of one node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """The engine's part of the launch script: a template that sets the array ``command`` for each rank.
+
+    It may define the function ``start``, which runs after the rank barrier and else executes the command.
+    """
+
+    template: str
+    """File under ``launch/``."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How the probe of a rank sees that it works."""
+
+    path: str
+    """Asked of the leader's API port."""
+    processes: str
+    """Regular expression found in the command lines of a worker's processes, one a device."""
+    count: int
+    """How many of them a worker has."""
+    timeout_seconds: int
+    period_seconds: int
+
+
+class Engine(Protocol):
+    """One inference engine. Everything is a pure function of the start."""
+
+    @property
+    def name(self) -> str:
+        """As in spec.engine.name."""
+
+    def supports(self, spec: Spec, plan: Plan) -> tuple[Problem, ...]:
+        """What of a spec the engine cannot do with a plan; empty when nothing is wrong."""
+
+    def command(self, start: Start) -> Commands:
+        """What the ranks execute."""
+
+    def body(self, start: Start) -> Body:
+        """How the launch script comes to that."""
+
+    def env(self, start: Start) -> Mapping[str, str]:
+        """Constant environment, the vendor's and fabric's included."""
+
+    def ports(self, start: Start) -> Mapping[str, int]:
+        """Ports beside the API's and the barrier's, by name; outside NodePort and ephemeral ranges."""
+
+    def health(self, start: Start) -> Health:
+        """What the probes ask."""
+
+    def grace_seconds(self, start: Start) -> int:
+        """How long a rank may take to end."""
+
+    def caches(self) -> tuple[str, ...]:
+        """Directories of the container that need a scratch volume."""
+
+    def metrics(self, page: str) -> ReportedMemory | None:
+        """The memory figures of the leader's Prometheus page; None where it has no number of KV tokens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedMemory:
+    """Figures of the leader's page; None: not on it."""
+
+    kv_tokens: int | None
+    """Of the rank with the fewest."""
+    weights_gib: float | None
+    """Of the rank with the most, without a draft model's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

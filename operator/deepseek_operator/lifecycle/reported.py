@@ -64,6 +64,8 @@ def _judge(entry: GroupEntry, plan: Mapping[str, Any] | None) -> tuple[Truth, st
     if report.kv_tokens is None:
         return "Unknown", f"group {entry.index}: {report.unknown}"
     memory = plan["memory"]
+    if not memory.get("modelled", True):
+        return "Unknown", f"group {entry.index} reports {report.kv_tokens:,} KV tokens; its engine has no memory model"
     figures = [f"{report.kv_tokens:,} KV tokens, planned {memory['kv_tokens']:,}"]
     off = _differs(report.kv_tokens, memory["kv_tokens"])
     # In a pipeline the leader tells of its own stage only, and the plan is about the fullest one.

@@ -14,7 +14,7 @@ from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.records import DeploymentRecord, PodRecord, Snapshot
 from deepseek_operator.lifecycle.reported import memory_as_planned
 from deepseek_operator.lifecycle.rollout import outdated
-from deepseek_operator.plan.types import Plan
+from deepseek_operator.plan.types import MemoryFit, Plan
 
 
 def build_status(
@@ -111,8 +111,7 @@ def plan_summary(plan: Plan) -> dict[str, Any]:
         "image": plan.engine.image,
         "collective": plan.fabric.collective,
         "contextLength": plan.memory.context_length,
-        "kvTokens": plan.memory.kv_tokens,
-        "memFraction": str(plan.memory.mem_fraction),
+        **_of_memory(plan.memory),
         "weights": {key: value for key, value in weights.items() if value is not None},
         "considered": [
             {
@@ -222,9 +221,17 @@ def _planned(outcome: Outcome) -> Condition:
         reason="NodesExpected" if expected else "Planned",
         message=(
             f"{plan.nodes_per_group} x {plan.accelerators_per_node} {plan.hardware.product} a group, "
-            f"tensor {split.tensor}, pipeline {split.pipeline}, {plan.precision}, {plan.memory.kv_tokens} KV tokens"
+            f"tensor {split.tensor}, pipeline {split.pipeline}, {plan.precision}{_tokens(plan.memory)}"
         ),
     )
+
+
+def _tokens(memory: MemoryFit) -> str:
+    return f", {memory.kv_tokens} KV tokens" if memory.modelled else ""
+
+
+def _of_memory(memory: MemoryFit) -> dict[str, Any]:
+    return {"kvTokens": memory.kv_tokens, "memFraction": str(memory.mem_fraction)} if memory.modelled else {}
 
 
 def _ready(

@@ -16,6 +16,7 @@ from deepseek_operator.plan.grounds import Ground, Question, ground
 from deepseek_operator.plan.memo import Memo, Same
 from deepseek_operator.plan.rules import violations
 from deepseek_operator.plan.splits import Layout
+from deepseek_operator.plan.support import usual_precisions
 from deepseek_operator.plan.types import Candidate, EngineChoice, FabricPlan, HardwareClass, MemoryFit
 from deepseek_operator.plan.weights import Located
 
@@ -107,11 +108,7 @@ def options(question: Question, hardware: HardwareClass) -> Iterator[Option]:
 def measure(
     question: Question, hardware: HardwareClass, layout: Layout, located: Located, release: EngineRelease
 ) -> MemoryFit:
-    """The memory of a layout on a class; it reads nothing that ``Ground.memory_key`` does not name.
-
-    Raises:
-        LookupError: the engine has no memory model.
-    """
+    """The memory of a layout on a class; it reads nothing that ``Ground.memory_key`` does not name."""
     spec, catalog = question.spec, question.catalog
     engine = memory.memory_model(
         release.engine,
@@ -120,8 +117,6 @@ def measure(
         version=release.version,
         aiter_fraction=release.aiter_fraction,
     )
-    if engine is None:
-        raise LookupError(f"{release.engine} has no memory model")
     return memory.fit(
         dimensions=question.model.dimensions,
         layout=located.layout,
@@ -167,10 +162,13 @@ def _layouts(known: Ground, nodes: int) -> tuple[Layout, ...]:
 
 
 def _broken(known: Ground, layout: Layout) -> tuple[Problem, ...]:
-    dimensions, mtp = known.question.model.dimensions, known.question.spec.engine.features.mtp
+    dimensions, features = known.question.model.dimensions, known.question.spec.engine.features
+    engine = known.question.engine
     return _BROKEN.of(
-        (Same(dimensions), known.block, layout, mtp),
-        lambda: violations(layout.split, dimensions, block=known.block, nodes=layout.nodes, mtp=mtp),
+        (Same(dimensions), Same(engine), known.block, layout, features.mtp),
+        lambda: violations(
+            layout.split, dimensions, block=known.block, nodes=layout.nodes, mtp=features.mtp, engine=engine
+        ),
     )
 
 
@@ -204,7 +202,7 @@ def _try(known: Ground, layout: Layout, fabric: FabricPlan) -> Option | Problem:
     return Option(
         hardware=hardware,
         precision=known.precision,
-        native=known.accelerator.precisions[0] == known.precision,
+        native=_best(known) == known.precision,
         layout=layout,
         memory=fitted,
         engine=known.engine,
@@ -216,6 +214,12 @@ def _try(known: Ground, layout: Layout, fabric: FabricPlan) -> Option | Problem:
         ),
         tight=tight,
     )
+
+
+def _best(known: Ground) -> str | None:
+    """The precision that the engine runs best on the product."""
+    usual = usual_precisions(known.engine.name, known.accelerator, known.question.catalog)
+    return next(iter(usual), None)
 
 
 def _tight_enough(spec: Spec, fitted: MemoryFit) -> bool:

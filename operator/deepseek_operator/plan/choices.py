@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from deepseek_operator.api.problems import Problem, Suggestion
 from deepseek_operator.api.resource import Engine, Hardware
-from deepseek_operator.catalog.types import Accelerator, Catalog, EngineRelease, Model, Precision, WeightLayout
+from deepseek_operator.catalog.types import Accelerator, Catalog, EngineRelease, Model
 from deepseek_operator.plan.types import EngineChoice
 
 
@@ -73,10 +73,16 @@ def find_release(
         if release.engine == engine.name and release.vendor == vendor and architecture in release.architectures
     ]
     if not known:
+        others = sorted(
+            {each.engine for each in catalog.releases if each.vendor == vendor and architecture in each.architectures}
+        )
+        others_too = f"engine {_either(others)}, or " if others else ""
         return Problem(
             field="spec.engine.name",
             reason="EngineWithoutImage",
-            message=f"no {engine.name} image for {vendor} {architecture} is in the catalogue; use other accelerators",
+            message=f"no {engine.name} image for {vendor} {architecture} is in the catalogue; use {others_too}other "
+            "accelerators",
+            suggestions=_each("spec.engine.name", others),
         )
     release = next((each for each in known if each.version == engine.version), None)
     if release is None and engine.version is not None and engine.image is None:
@@ -98,38 +104,6 @@ def find_release(
         image_source="spec.engine.image" if own else release.source,
     )
     return choice, release
-
-
-def products_for(precision: str, catalog: Catalog) -> str:
-    """The names of products that run a precision, for messages."""
-    return ", ".join(
-        each.aliases[0] if each.aliases else each.product
-        for each in catalog.accelerators
-        if precision in served_precisions(each, catalog)
-    )
-
-
-def served_precisions(accelerator: Accelerator, catalog: Catalog) -> tuple[Precision, ...]:
-    """Weight precisions that the engine serves on a product: its native ones first, then quantised layouts."""
-    quantised = (
-        layout.precision for layout in catalog.layouts.values() if accelerator.architecture in layout.architectures
-    )
-    return tuple(dict.fromkeys((*accelerator.precisions, *quantised)))
-
-
-def find_layout(precision: str, catalog: Catalog, *, architecture: str, named: str = "") -> WeightLayout | None:
-    """The layout that weights of a precision are taken for on an architecture.
-
-    The catalogue's first one that the architecture serves; one whose distinguishing word stands in ``named`` (a
-    repository or path, "Channel-INT8") goes before. None: none is served there.
-    """
-    fitting = [
-        each
-        for each in catalog.layouts.values()
-        if each.precision == precision and (not each.architectures or architecture in each.architectures)
-    ]
-    told = [each for each in fitting if each.name.rpartition("-")[2].rstrip("0123456789") in named.casefold()]
-    return next(iter((told if named else []) or fitting), None)
 
 
 def _spells(accelerator: Accelerator, text: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from deepseek_operator.plan.assessment import Option
 from deepseek_operator.plan.footprint import GIB
@@ -15,6 +15,9 @@ from deepseek_operator.plan.types import MemoryFit, Parallelism, Plan
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One placement. ``kv_tokens`` and ``headroom_gib`` are of one device, the rest is of a group."""
+
+    modelled: bool
+    """False: the engine has no memory model, and the figures of its cache mean nothing."""
 
     product: str
     nodes: int
@@ -54,6 +57,9 @@ def row_of_option(option: Option, *, wanted: int | None) -> Row:
     )
 
 
+_OF_A_MODEL: Final = ("kvTokens", "headroomGiB", "requestsAt4k", "requestsAt32k")
+
+
 def row_of_plan(plan: Plan, *, wanted: int | None) -> Row:
     """The figures of a plan."""
     return _row(
@@ -66,34 +72,37 @@ def row_of_plan(plan: Plan, *, wanted: int | None) -> Row:
         precision=plan.precision,
         expected=not plan.hardware.nodes,
         busy=False,
-        tight=plan.memory.kv_tokens < (wanted or LEAST_TOKENS),
+        tight=plan.memory.modelled and plan.memory.kv_tokens < (wanted or LEAST_TOKENS),
     )
 
 
 def placements_document(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """``placements`` of ``plan --compare -o json``, the best first."""
     return [
-        {
-            "product": row.product,
-            "nodesPerGroup": row.nodes,
-            "acceleratorsPerNode": row.devices,
-            "parallelism": {
-                "tensor": row.split.tensor,
-                "pipeline": row.split.pipeline,
-                "attentionData": row.split.attention_data,
-                "expert": row.split.expert,
-            },
-            "precision": row.precision,
-            "kvTokens": row.kv_tokens,
-            "headroomGiB": round(row.headroom_gib, 3),
-            "contextLength": row.context_length,
-            "requestsAt4k": row.short_requests,
-            "requestsAt32k": row.long_requests,
-            "nodesExpected": row.expected,
-            "busy": row.busy,
-            "tight": row.tight,
-            "verdict": "feasible" if index else "chosen",
-        }
+        (
+            {
+                "product": row.product,
+                "nodesPerGroup": row.nodes,
+                "acceleratorsPerNode": row.devices,
+                "parallelism": {
+                    "tensor": row.split.tensor,
+                    "pipeline": row.split.pipeline,
+                    "attentionData": row.split.attention_data,
+                    "expert": row.split.expert,
+                },
+                "precision": row.precision,
+                "kvTokens": row.kv_tokens,
+                "headroomGiB": round(row.headroom_gib, 3),
+                "contextLength": row.context_length,
+                "requestsAt4k": row.short_requests,
+                "requestsAt32k": row.long_requests,
+                "nodesExpected": row.expected,
+                "busy": row.busy,
+                "tight": row.tight,
+                "verdict": "feasible" if index else "chosen",
+            }
+            | ({} if row.modelled else dict.fromkeys(_OF_A_MODEL))
+        )
         for index, row in enumerate(rows)
     ]
 
@@ -105,6 +114,7 @@ def _row(fit: MemoryFit, split: Parallelism, wanted: int | None, **of_placement:
         kv_tokens=fit.kv_tokens,
         headroom_gib=spare * fit.kv_bytes_per_token / GIB,
         context_length=fit.context_length,
+        modelled=fit.modelled,
         # A context that is wished for may be shorter than the request.
         short_requests=fit.requests_4k if fit.context_length >= SHORT else 0,
         long_requests=fit.requests_32k if fit.context_length >= LONG else 0,

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from deepseek_operator.api.problems import Problem, Suggestion
 from deepseek_operator.plan.types import Candidate, MemoryFit, Plan, Refusal
+
+_OF_A_MODEL: Final = (
+    "memFraction",
+    "kvTokens",
+    "kvGiB",
+    "reserveGiB",
+    "graphMaxBatch",
+    "chunkedPrefill",
+    "longestContext",
+    "requests4k",
+    "requests32k",
+    "hostGiB",
+)
+"""Keys that only an engine's memory model can fill."""
 
 
 class Commands(Protocol):
@@ -49,8 +63,8 @@ def plan_document(outcome: Plan | Refusal, *, launch: Commands | None, groups: i
 
 
 def fit_document(fit: MemoryFit, *, engine: str) -> dict[str, Any]:
-    """The document of ``fit -o json``; also ``memory`` of a plan."""
-    return {
+    """The document of ``fit -o json``; also ``memory`` of a plan. What an engine has no model for is null."""
+    document = {
         "fits": fit.fits,
         "engine": engine,
         "freeGiB": _rounded(fit.free_gib),
@@ -73,6 +87,7 @@ def fit_document(fit: MemoryFit, *, engine: str) -> dict[str, Any]:
         "limitedBy": fit.limited_by,
         "problems": [problem_document(each) for each in fit.problems],
     }
+    return document if fit.modelled else document | dict.fromkeys(_OF_A_MODEL)
 
 
 def _suggested(problems: Sequence[Problem]) -> dict[Suggestion, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -9,15 +10,9 @@ from deepseek_operator.api.problems import InvalidInputError, Problem
 from deepseek_operator.api.resource import Engine, Hardware
 from deepseek_operator.catalog.types import Accelerator, Catalog, Dimensions, WeightLayout
 from deepseek_operator.plan import memory
-from deepseek_operator.plan.choices import (
-    find_layout,
-    find_model,
-    find_products,
-    find_release,
-    products_for,
-    served_precisions,
-)
+from deepseek_operator.plan.choices import find_model, find_products, find_release
 from deepseek_operator.plan.rules import block_of, violations
+from deepseek_operator.plan.support import find_layout, products_for, served_precisions
 from deepseek_operator.plan.types import MemoryFit, Parallelism
 
 _RELEASED: Final = "sglang"
@@ -35,7 +30,8 @@ class Target:
     """After the engine's communication is up, before weights."""
     engine: Engine = field(default_factory=Engine)
     memory_of: str = "sglang"
-    """The engine whose memory model answers; for others than sglang no release is looked up."""
+    """The engine whose memory model answers, and whose layouts and rules count; for others than sglang no release is
+    looked up."""
 
 
 def fit_for(
@@ -74,7 +70,14 @@ def fit_for(
         if target.product is None
         else _on_product(precision, target, split, catalog)
     )
-    broken = violations(split, dimensions, block=block_of(found.layout, dimensions), nodes=1, mtp=demand.mtp)
+    broken = violations(
+        split,
+        dimensions,
+        block=block_of(found.layout, dimensions),
+        nodes=1,
+        mtp=demand.mtp,
+        engine=catalog.engines[target.memory_of],
+    )
     if broken:
         raise InvalidInputError(*broken)
     return memory.fit(
@@ -107,7 +110,7 @@ def _dimensions(model: str | Dimensions, catalog: Catalog) -> Dimensions:
 
 def _on_free(precision: str, target: Target, catalog: Catalog) -> _Place:
     """A device of which only the free memory is known: Hopper's behaviour, or that of what serves the layout."""
-    layout = find_layout(precision, catalog, architecture=_GENERIC_ARCHITECTURE)
+    layout = find_layout(precision, catalog, architecture=_GENERIC_ARCHITECTURE, engine=target.memory_of)
     architecture, vendor = _GENERIC_ARCHITECTURE, "nvidia"
     if layout is None:
         layout = next((each for each in catalog.layouts.values() if each.precision == precision), None)
@@ -130,9 +133,10 @@ def _on_product(precision: str, target: Target, split: Parallelism, catalog: Cat
     if isinstance(products, Problem):
         raise InvalidInputError(products)
     accelerator = products[0]
-    layout = find_layout(precision, catalog, architecture=accelerator.architecture)
-    if layout is None or precision not in served_precisions(accelerator, catalog):
-        raise InvalidInputError(_not_native(accelerator, precision, catalog))
+    served = served_precisions(target.memory_of, accelerator, catalog)
+    layout = find_layout(precision, catalog, architecture=accelerator.architecture, engine=target.memory_of)
+    if layout is None or precision not in served:
+        raise InvalidInputError(_not_native(accelerator, precision, served, target.memory_of, catalog))
     aiter_fraction, version = 1.0, target.engine.version
     if target.memory_of == _RELEASED:
         found = find_release(target.engine, catalog, vendor=accelerator.vendor, architecture=accelerator.architecture)
@@ -155,22 +159,13 @@ def _on_product(precision: str, target: Target, split: Parallelism, catalog: Cat
 def _engine(
     target: Target, catalog: Catalog, *, vendor: str, version: str | None = None, aiter_fraction: float = 1.0
 ) -> memory.MemoryModel:
-    model = memory.memory_model(
+    return memory.memory_model(
         target.memory_of,
         catalog,
         vendor=vendor,
         version=version or target.engine.version,
         aiter_fraction=aiter_fraction,
     )
-    if model is None:
-        raise InvalidInputError(
-            Problem(
-                field="engine",
-                reason="NoMemoryModel",
-                message=f"{target.memory_of} has no memory model; use sglang or vllm",
-            )
-        )
-    return model
 
 
 def _unknown_precision(precision: str, catalog: Catalog) -> Problem:
@@ -180,10 +175,12 @@ def _unknown_precision(precision: str, catalog: Catalog) -> Problem:
     )
 
 
-def _not_native(accelerator: Accelerator, precision: str, catalog: Catalog) -> Problem:
+def _not_native(
+    accelerator: Accelerator, precision: str, served: Sequence[str], engine: str, catalog: Catalog
+) -> Problem:
     return Problem(
         field="precision",
         reason="PrecisionNotNative",
-        message=f"{accelerator.product} does not run DeepSeek's {precision}; use "
-        f"{', '.join(served_precisions(accelerator, catalog))}, or one of {products_for(precision, catalog)}",
+        message=f"{accelerator.product} does not run DeepSeek's {precision} in {engine}; use "
+        f"{', '.join(served) or 'another engine'}, or one of {products_for(precision, catalog, engine=engine)}",
     )

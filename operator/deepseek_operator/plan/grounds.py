@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from deepseek_operator.api.problems import Problem, Suggestion
 from deepseek_operator.api.resource import Spec
+from deepseek_operator.catalog.engine_types import EngineFacts
 from deepseek_operator.catalog.types import Accelerator, Catalog, EngineRelease, Model
 from deepseek_operator.plan import splits
-from deepseek_operator.plan.choices import find_release, products_for, served_precisions
+from deepseek_operator.plan.choices import find_release
 from deepseek_operator.plan.memo import Same
 from deepseek_operator.plan.rules import block_of
+from deepseek_operator.plan.support import kv_precisions, products_for, refusal_of, served_precisions, usual_precisions
 from deepseek_operator.plan.types import EngineChoice, HardwareClass
 from deepseek_operator.plan.weights import Located, Sources
 
@@ -28,6 +30,11 @@ class Question:
     catalog: Catalog
     sources: Sources
     used: Mapping[str, int]
+
+    @property
+    def engine(self) -> EngineFacts:
+        """What the wanted engine can do."""
+        return self.catalog.engines[self.spec.engine.name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +61,9 @@ def ground(question: Question, hardware: HardwareClass) -> Ground | Problem:
     """What is settled for a class, or the problem that no layout could cure."""
     spec = question.spec
     accelerator = next(each for each in question.catalog.accelerators if each.product == hardware.product)
-    precision = _sparse_problem(question, accelerator) or _precision(question, accelerator)
+    precision = (
+        _unserved(question, accelerator) or _sparse_problem(question, accelerator) or _precision(question, accelerator)
+    )
     if isinstance(precision, Problem):
         return precision
     located = question.sources.find(precision, architecture=accelerator.architecture)
@@ -69,7 +78,9 @@ def ground(question: Question, hardware: HardwareClass) -> Ground | Problem:
         asked=spec.hardware.accelerators_per_node,
     )
     problem = (
-        splits.contradiction(spec.parallelism, room) or _kv_problem(spec, accelerator) or _mtp_problem(spec, located)
+        splits.contradiction(spec.parallelism, room)
+        or _kv_problem(question, accelerator)
+        or _mtp_problem(spec, located)
     )
     if problem is not None:
         return problem
@@ -102,24 +113,57 @@ def _memory_key(question: Question, hardware: HardwareClass, located: Located, r
     )
 
 
+def _unserved(question: Question, accelerator: Accelerator) -> Problem | None:
+    """What the engine's makers leave out, in their words, before anything is looked for."""
+    spec, facts = question.spec, question.engine
+    told = refusal_of(
+        facts.name,
+        question.catalog,
+        architecture=accelerator.architecture,
+        precision=spec.precision,
+        model=question.model.name,
+    )
+    if told is None and (facts.grouped_query or question.model.dimensions.latent):
+        return None
+    reason = told.reason if told else "it serves models with DeepSeek's own attention only"
+    instead = told.instead if told else "engine sglang or vllm"
+    return Problem(
+        field="spec.engine.name",
+        reason="NotServedByEngine",
+        message=f"{facts.title} does not serve {question.model.repository} in precision {spec.precision} on "
+        f"{accelerator.product}: {reason}; use {instead}",
+        suggestions=tuple(
+            Suggestion(changes=(("spec.engine.name", name),)) for name in question.catalog.engines if name != facts.name
+        ),
+    )
+
+
 def _precision(question: Question, accelerator: Accelerator) -> str | Problem:
-    asked: str = question.spec.precision
-    served = served_precisions(accelerator, question.catalog)
-    if asked == "auto":
+    asked, catalog, engine = question.spec.precision, question.catalog, question.engine
+    served = served_precisions(engine.name, accelerator, catalog)
+    usual = usual_precisions(engine.name, accelerator, catalog)
+    if asked == "auto" and served:
         # Quantised weights of other publishers come last, and only where the user allows them.
-        tried = served if question.spec.weights.allow_variant else accelerator.precisions
+        tried = served if question.spec.weights.allow_variant else usual
         usable = [each for each in tried if _is_located(question, accelerator, each)]
-        return usable[0] if usable else accelerator.precisions[0]
+        return (usable or list(usual) or list(served))[0]
     if asked in served:
         return asked
-    others = ", ".join(accelerator.precisions)
-    located = all(_is_located(question, accelerator, each) for each in accelerator.precisions)
+    if not served:
+        return Problem(
+            field="spec.engine.name",
+            reason="NotServedByEngine",
+            message=f"{engine.title} serves {question.model.repository} in no precision on {accelerator.product}; use "
+            "another engine or other accelerators",
+        )
+    others = ", ".join(usual or served)
+    located = all(_is_located(question, accelerator, each) for each in usual or served)
     source = "" if located else " and spec.weights.source to such weights"
     return Problem(
         field="spec.precision",
         reason="PrecisionNotNative",
-        message=f"{accelerator.product} does not run DeepSeek's {asked} in {question.spec.engine.name}; set precision "
-        f"to {others}{source}, or use one of {products_for(asked, question.catalog)}",
+        message=f"{accelerator.product} does not run DeepSeek's {asked} in {engine.name}; set precision "
+        f"to {others}{source}, or use one of {products_for(asked, catalog, engine=engine.name)}",
     )
 
 
@@ -129,7 +173,7 @@ def _is_located(question: Question, accelerator: Accelerator, precision: str) ->
 
 def _sparse_problem(question: Question, accelerator: Accelerator) -> Problem | None:
     """DeepSeek-V3.2's attention, where it has no kernels."""
-    able = question.catalog.memory_rules.sparse_architectures
+    able = question.engine.sparse_architectures
     if not question.model.dimensions.sparse or accelerator.architecture in able:
         return None
     products = ", ".join(
@@ -157,13 +201,14 @@ def _mtp_problem(spec: Spec, located: Located) -> Problem | None:
     )
 
 
-def _kv_problem(spec: Spec, accelerator: Accelerator) -> Problem | None:
-    asked = spec.context.kv_cache_precision
-    if asked == "auto" or asked in accelerator.kv_precisions:
+def _kv_problem(question: Question, accelerator: Accelerator) -> Problem | None:
+    asked = question.spec.context.kv_cache_precision
+    offered = kv_precisions(question.engine.name, accelerator, question.catalog)
+    if asked == "auto" or asked in offered:
         return None
     return Problem(
         field="spec.context.kvCachePrecision",
         reason="KVPrecisionNotNative",
-        message=f"{accelerator.product} has no {asked} KV cache in {spec.engine.name}; "
-        f"use auto or {', '.join(accelerator.kv_precisions)}",
+        message=f"{accelerator.product} has no {asked} KV cache in {question.engine.name}; "
+        f"use auto{' or ' if offered else ''}{', '.join(offered)}",
     )

@@ -2,8 +2,9 @@
 
 Each engine divides a device in its own way, and what its memory fraction means differs; ``memory_sglang`` and
 ``memory_vllm`` are two implementations of one small protocol (``memory_case.MemoryModel``), and an engine without one
-gets no figures rather than another engine's. What "fits" means is fixed in the command line contract: at the sizes
-the operator would set, the cache holds ``context.maxLength`` tokens where given, else 32,768.
+gets its weights alone (``memory_weights``), never another engine's figures. What "fits" means is fixed in the command
+line contract: at the sizes the operator would set, the cache holds ``context.maxLength`` tokens where given, else
+32,768.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from deepseek_operator.catalog.types import Catalog, Dimensions, WeightLayout
 from deepseek_operator.plan.memory_case import LEAST_TOKENS, Case, Demand, Device, MemoryModel
 from deepseek_operator.plan.memory_sglang import SGLangMemory
 from deepseek_operator.plan.memory_vllm import VllmMemory
+from deepseek_operator.plan.memory_weights import WeightsMemory
 from deepseek_operator.plan.rules import block_of, violations
 from deepseek_operator.plan.types import MemoryFit, Parallelism
 
@@ -27,8 +29,8 @@ __all__ = ["Demand", "Device", "MemoryModel", "device_for", "fit", "memory_model
 
 def memory_model(
     engine: str, catalog: Catalog, *, vendor: str, version: str | None = None, aiter_fraction: float = 1.0
-) -> MemoryModel | None:
-    """The memory model of an engine release; None: the engine has none.
+) -> MemoryModel:
+    """The memory model of an engine release; of an engine that has none, that of its weights.
 
     Args:
         engine: sglang, vllm, lmdeploy, tensorrt-llm or deepseek-infer.
@@ -45,7 +47,9 @@ def memory_model(
             version=_of_version(catalog.memory_versions, version),
             aiter_fraction=aiter_fraction,
         )
-    return VllmMemory(rules=catalog.vllm_memory) if engine == "vllm" else None
+    if engine == "vllm":
+        return VllmMemory(rules=catalog.vllm_memory)
+    return WeightsMemory(refused_share=catalog.memory_rules.weights_refused_share)
 
 
 def device_for(

@@ -132,7 +132,7 @@ def _ask(
     model = find_model(spec.model, catalog)
     if isinstance(model, Problem):
         return refusals.refuse(model)
-    problems = tuple(refusals.static_problems(spec, model, facts))
+    problems = tuple(refusals.static_problems(spec, model, facts, catalog.engines[spec.engine.name]))
     if problems:
         return refusals.refuse(*problems)
     products = find_products(spec.hardware, catalog)

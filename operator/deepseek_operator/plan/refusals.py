@@ -8,6 +8,7 @@ from typing import Final
 
 from deepseek_operator.api.problems import Problem, Suggestion
 from deepseek_operator.api.resource import Spec
+from deepseek_operator.catalog.engine_types import EngineFacts
 from deepseek_operator.catalog.types import Model
 from deepseek_operator.plan.assessment import Assessment, Option
 from deepseek_operator.plan.blame import NODES_MISSING
@@ -20,7 +21,7 @@ from deepseek_operator.plan.types import Facts, Inventory, Parallelism, Refusal
 LABELS_MISSING: Final = "LabelsMissing"
 _WAITING: Final = frozenset({NODES_MISSING, LABELS_MISSING, "NoVolume"})
 """Reasons that the cluster itself may cure."""
-_OTHER_HARDWARE: Final = frozenset({"PrecisionNotNative", "SparseAttentionMissing"})
+_OTHER_HARDWARE: Final = frozenset({"PrecisionNotNative", "SparseAttentionMissing", "NotServedByEngine"})
 """Reasons that other hardware would cure, where the spec does not pin it."""
 _SHOWN_SKIPPED: Final = 3
 
@@ -30,7 +31,7 @@ def refuse(*problems: Problem) -> Refusal:
     return Refusal(problems=problems, considered=(), waits_for_cluster=False)
 
 
-def static_problems(spec: Spec, model: Model, facts: Facts) -> Iterator[Problem]:
+def static_problems(spec: Spec, model: Model, facts: Facts, engine: EngineFacts) -> Iterator[Problem]:
     """What no node could change."""
     limit = model.dimensions.max_context
     if spec.context.max_length is not None and spec.context.max_length > limit:
@@ -41,7 +42,7 @@ def static_problems(spec: Spec, model: Model, facts: Facts) -> Iterator[Problem]
             f"use at most {limit}",
             suggestions=(Suggestion(changes=(("spec.context.maxLength", limit),)),),
         )
-    yield from _split_problems(spec, model)
+    yield from _split_problems(spec, model, engine)
     if spec.fabric.mode == "host" and not facts.allow_host_network:
         yield Problem(
             field="spec.fabric.mode",
@@ -122,7 +123,7 @@ def with_examples(refusal: Refusal, examples: Sequence[Option]) -> Refusal:
     )
 
 
-def _split_problems(spec: Spec, model: Model) -> Iterator[Problem]:
+def _split_problems(spec: Spec, model: Model, engine: EngineFacts) -> Iterator[Problem]:
     """What the model itself says of a tensor-parallel size, on whatever hardware."""
     wish = spec.parallelism
     if wish.tensor is None:
@@ -136,7 +137,7 @@ def _split_problems(spec: Spec, model: Model) -> Iterator[Problem]:
     # With precision auto only hardware tells whether the blocks of FP8 count.
     block = model.dimensions.weight_block if spec.precision == "fp8" else None
     mtp = spec.engine.features.mtp
-    yield from violations(split, model.dimensions, block=block, nodes=1, mtp=mtp)
+    yield from violations(split, model.dimensions, block=block, nodes=1, mtp=mtp, engine=engine)
 
 
 def _explained(problem: Problem, one: Assessment, assessments: Sequence[Assessment], inventory: Inventory) -> Problem:

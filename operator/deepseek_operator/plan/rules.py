@@ -9,20 +9,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Final
 
 from deepseek_operator.api.problems import Problem
+from deepseek_operator.catalog.engine_types import EngineFacts
 from deepseek_operator.catalog.types import Dimensions, WeightLayout
 from deepseek_operator.plan.types import Parallelism
 
+ANY_ENGINE: Final = EngineFacts(name="", title="the engine", source="the model's own dimensions")
+"""An engine that forbids nothing beyond what the model's dimensions do."""
+
 
 def violations(
-    split: Parallelism, dimensions: Dimensions, *, block: int | None, nodes: int, mtp: bool
+    split: Parallelism,
+    dimensions: Dimensions,
+    *,
+    block: int | None,
+    nodes: int,
+    mtp: bool,
+    engine: EngineFacts = ANY_ENGINE,
 ) -> tuple[Problem, ...]:
-    """Every rule that a split breaks on ``nodes`` nodes, in the order in which the engine would meet it.
+    """Every rule that a split breaks on ``nodes`` nodes: the model's, then those that the engine adds.
 
     ``block`` is the edge of the weights' scale blocks (``block_of``), None where any slice will do.
     """
-    return tuple(_violations(split, dimensions, block=block, nodes=nodes, mtp=mtp))
+    return (
+        *_violations(split, dimensions, block=block, nodes=nodes, mtp=mtp, engine=engine),
+        *_of_engine(split, engine),
+    )
 
 
 def block_of(layout: WeightLayout, dimensions: Dimensions) -> int | None:
@@ -40,7 +54,9 @@ def legal_tensors(dimensions: Dimensions, *, block: int | None, most: int) -> tu
     )
 
 
-def _violations(split: Parallelism, dims: Dimensions, *, block: int | None, nodes: int, mtp: bool) -> Iterator[Problem]:
+def _violations(
+    split: Parallelism, dims: Dimensions, *, block: int | None, nodes: int, mtp: bool, engine: EngineFacts
+) -> Iterator[Problem]:
     yield from _attention(split, dims)
     yield from _experts(split, dims)
     if block is not None:
@@ -52,11 +68,51 @@ def _violations(split: Parallelism, dims: Dimensions, *, block: int | None, node
             reason="MTPWithoutLayer",
             message="this model has no multi-token-prediction layer; turn mtp off",
         )
-    if mtp and split.pipeline > 1:
+    if mtp and not engine.splits.mtp:
+        yield Problem(
+            field="spec.engine.features.mtp",
+            reason="MTPNotInEngine",
+            message=f"{engine.title} does not draft with the model's multi-token-prediction layer; turn mtp off",
+        )
+    elif mtp and split.pipeline > 1 and not engine.splits.mtp_pipeline:
         yield Problem(
             field="spec.engine.features.mtp",
             reason="MTPWithPipeline",
             message=f"MTP does not work with pipeline {split.pipeline}; turn mtp off, or use pipeline 1",
+        )
+
+
+def _of_engine(split: Parallelism, engine: EngineFacts) -> Iterator[Problem]:
+    rules, title = engine.splits, engine.title
+    if split.pipeline > 1 and not rules.pipeline:
+        yield Problem(
+            field="spec.parallelism.pipeline",
+            reason="PipelineNotInEngine",
+            message=f"{title} has no pipeline stages for these models; use pipeline 1",
+        )
+    if split.attention_data > 1 and not rules.attention_data:
+        yield Problem(
+            field="spec.parallelism.attentionData",
+            reason="AttentionDataNotInEngine",
+            message=f"{title} does not split attention by requests; leave spec.parallelism.attentionData out",
+        )
+    if rules.expert == "none" and split.expert > 1:
+        yield Problem(
+            field="spec.parallelism.expert",
+            reason="ExpertNotInEngine",
+            message=f"{title} spreads experts as the tensors are split; leave spec.parallelism.expert out",
+        )
+    elif rules.expert == "tensor" and split.expert not in {1, split.tensor}:
+        yield Problem(
+            field="spec.parallelism.expert",
+            reason="ExpertNotTensor",
+            message=f"{title} spreads experts over all ranks or over none; use expert 1 or {split.tensor}",
+        )
+    if rules.tensors and split.tensor not in rules.tensors:
+        yield Problem(
+            field="spec.parallelism.tensor",
+            reason="TensorNotInEngine",
+            message=f"{title} runs tensor {_listed(list(rules.tensors))} alone, not {split.tensor}",
         )
 
 

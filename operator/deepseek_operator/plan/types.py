@@ -172,6 +172,9 @@ class MemoryFit:
     """Host memory of one rank's process while it loads."""
     disk_gib: float = 0.0
     """The checkpoint on disk."""
+    modelled: bool = True
+    """False: the engine has no memory model. Weights are counted; fraction, cache and sizes are left to the engine's
+    own defaults, and their figures here are 0 and mean nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from deepseek_operator.plan.footprint import GIB
 from deepseek_operator.plan.grounds import Question
 from deepseek_operator.plan.requests import requests
 from deepseek_operator.plan.suitability import told
-from deepseek_operator.plan.types import Candidate, Inventory
+from deepseek_operator.plan.types import Candidate, Inventory, MemoryFit
 
 _VISIBLE: Final = 0.001
 """The smallest step of a memory fraction."""
@@ -25,7 +25,7 @@ def accepted(option: Option, best: Option) -> Candidate:
     layout, fit = option.layout, option.memory
     reason = (
         f"{option.precision}, tensor {layout.split.tensor}, pipeline {layout.split.pipeline}, "
-        f"{fit.weights_gib:.1f} GiB of weights and {fit.kv_tokens:,} tokens of KV cache a device"
+        f"{fit.weights_gib:.1f} GiB of weights{_cache(fit)} a device"
     )
     if layout.split.pipeline > 1 and option.fabric.carrier == "tcp":
         reason += ", pipeline over nodes because nothing is seen to carry tensor parallelism"
@@ -39,6 +39,10 @@ def accepted(option: Option, best: Option) -> Candidate:
         verdict="chosen" if option is best else "feasible",
         reason=reason,
     )
+
+
+def _cache(fit: MemoryFit) -> str:
+    return f" and {fit.kv_tokens:,} tokens of KV cache" if fit.modelled else ""
 
 
 def _why_not(option: Option, best: Option) -> str:
@@ -136,8 +140,12 @@ def _of_memory(question: Question, best: Option) -> Iterator[str]:
     rules = question.catalog.memory_rules
     if best.tight:
         yield f"tight, and accepted because spec.hardware.allowTight is true: {best.tight}"
-    kept = 1 - fit.reserve_gib / fit.free_gib
-    if fit.mem_fraction - kept > _VISIBLE:
+    if not fit.modelled:
+        yield (
+            f"{question.engine.title} has no memory model here: weights are counted, and how many tokens its cache "
+            "holds shows in its log"
+        )
+    elif best.release.aiter_fraction < 1 and fit.mem_fraction - (kept := 1 - fit.reserve_gib / fit.free_gib) > _VISIBLE:
         yield (
             f"{best.engine.name} {best.engine.version} cuts the memory fraction under AITER attention: "
             f"{fit.mem_fraction:g} becomes {kept:.3f}"

@@ -18,8 +18,8 @@ from deepseek_operator.api.names import WEIGHTS_DIRECTORY
 from deepseek_operator.api.problems import Problem, Suggestion
 from deepseek_operator.api.resource import Spec
 from deepseek_operator.catalog.types import Catalog, Checkpoint, Model, WeightLayout
-from deepseek_operator.plan.choices import find_layout
 from deepseek_operator.plan.footprint import checkpoint_gib
+from deepseek_operator.plan.support import find_layout, serves
 from deepseek_operator.plan.types import Facts, WeightsPlan
 
 MOUNT_POINT: Final = WEIGHTS_DIRECTORY
@@ -129,7 +129,13 @@ class Sources:
             (
                 each
                 for each in self.model.variants
-                if each.precision == precision and architecture in self.catalog.layouts[each.layout].architectures
+                if each.precision == precision
+                and serves(
+                    self.spec.engine.name,
+                    self.catalog.layouts[each.layout],
+                    self.catalog,
+                    architecture=architecture,
+                )
             ),
             None,
         )
@@ -147,12 +153,12 @@ class Sources:
         return variant
 
     def _layout(self, chosen: Checkpoint | None, precision: str, architecture: str) -> WeightLayout | Problem:
-        source = self.spec.weights.source
+        source, engine = self.spec.weights.source, self.spec.engine.name
         if chosen is not None and (source is None or _repository(source) == chosen.repository.casefold()):
             layout: WeightLayout | None = self.catalog.layouts[chosen.layout]
         else:
-            layout = find_layout(precision, self.catalog, architecture=architecture, named=source or "")
-        if layout is None or (layout.architectures and architecture not in layout.architectures):
+            layout = find_layout(precision, self.catalog, architecture=architecture, named=source or "", engine=engine)
+        if layout is None or not serves(engine, layout, self.catalog, architecture=architecture):
             return Problem(
                 field="spec.weights.source",
                 reason="LayoutNotServed",

@@ -119,7 +119,7 @@ def test_an_image_from_a_mirror_takes_the_place_of_the_same_release_for_its_arch
     assert by_architecture.pop("sm90") == "registry.example/sglang:v0.5.23"
     assert set(by_architecture.values()) == {"lmsysorg/sglang:v0.5.23"}
     assert {"sm80", "sm100"} <= by_architecture.keys()
-    first = next(each for each in catalog.releases if "sm90" in each.architectures)
+    first = next(each for each in catalog.releases if each.engine == "sglang" and "sm90" in each.architectures)
     assert first.image == "registry.example/sglang:v0.5.23"
 
 
@@ -170,7 +170,11 @@ def test_a_model_of_ones_own_is_found_by_its_repository() -> None:
         ({"models": [own_model(checkpoints=[{**CHECKPOINT, "layout": "fp9"}])]}, "models[0]", "fp9 is not one of"),
         ({"models": [own_model(checkpoints=[{**CHECKPOINT, "layout": "bf16"}])]}, "models[0]", "bf16 is bf16"),
         ({"models": [own_model(repository="other/R1")]}, "models[0]", "is a variant: not of other"),
-        ({"engines": [{**MIRROR, "engine": "tgi"}]}, "engines[0]", "tgi is not known; use sglang"),
+        (
+            {"engines": [{**MIRROR, "engine": "tgi"}]},
+            "engines[0]",
+            "tgi is not known; use deepseek-infer, lmdeploy, ",
+        ),
         ({"engines": [{**MIRROR, "architectures": ["sm70"]}]}, "engines[0]", "no accelerator of nvidia has"),
         ({"engine": []}, "engine", "use accelerators, models or engines"),
     ],

@@ -57,7 +57,10 @@ def plan(
     release = next(
         each
         for each in catalog.releases
-        if each.vendor == vendor and architecture in each.architectures and version in {None, each.version}
+        if each.engine == "sglang"
+        and each.vendor == vendor
+        and architecture in each.architectures
+        and version in {None, each.version}
     )
     rdma = "rdma/hca" if carrier == "rdma" else None
     base = Plan(

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from deepseek_operator.engines.assemble import BARRIER_PORT
 from deepseek_operator.engines.launch import barrier
-from deepseek_operator.engines.sglang import BARRIER_PORT
 from tests.unit.engines.plans import launched, plan
 from tests.unit.launch.ranks import Group
 

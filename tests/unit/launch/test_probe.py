@@ -40,8 +40,8 @@ def engine(status: int) -> Iterator[int]:
 
 def probe(rank: int, *, port: int | None = None, proc: Path | None = None, **env: str) -> tuple[int, str]:
     """Exit code and message of the readiness probe, as the kubelet would run it."""
-    *command, usual_port, ranks = MADE.readiness_probe
-    words = [*command, str(port or usual_port), ranks, *([str(proc)] if proc else [])]
+    *command, usual_port, path, processes, count = MADE.readiness_probe
+    words = [*command, str(port or usual_port), path, processes, count, *([str(proc)] if proc else [])]
     environment = {"NODE_RANK": str(rank), "PATH": "/usr/local/bin:/usr/bin:/bin", **env}
     done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stderr

@@ -14,7 +14,7 @@ from jinja2 import UndefinedError
 from deepseek_operator.catalog.load import load
 from deepseek_operator.engines.launch import interface
 from deepseek_operator.engines.script import ShellText, _environment
-from deepseek_operator.engines.sglang import launch
+from deepseek_operator.engines.select import launch
 from deepseek_operator.engines.types import Launch
 from tests.unit.engines.plans import launched, plan, spec
 from tests.unit.launch.ranks import Group

@@ -136,7 +136,9 @@ def test_every_model_in_every_precision_is_planned_or_refused_with_a_field(model
             assert layout.precision == outcome.precision
             assert precision in {"auto", outcome.precision}
             assert not layout.architectures or outcome.hardware.architecture in layout.architectures
-            assert not dimensions.sparse or outcome.hardware.architecture in catalog.memory_rules.sparse_architectures
+            assert (
+                not dimensions.sparse or outcome.hardware.architecture in catalog.engines["sglang"].sparse_architectures
+            )
             assert outcome.memory.kv_tokens >= 32_768
             assert sum(size for name, size in outcome.memory.terms.items() if name in WEIGHT_TERMS) == pytest.approx(
                 outcome.memory.weights_gib

@@ -1,0 +1,82 @@
+"""What an inference engine serves and how it may be split, as frozen records; ``engines/*.yaml`` has the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+KVPrecision = Literal["bf16", "fp8"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """Layouts of weights that an engine serves on some architectures, the best first."""
+
+    architectures: tuple[str, ...]
+    layouts: tuple[str, ...]
+    """Names of WeightLayouts."""
+    arguments: tuple[str, ...] = ()
+    """Engine arguments that these layouts need there, beyond what the checkpoint's configuration says."""
+    experimental: str = ""
+    """Why nobody should rely on it; empty: supported. What is experimental is used only when it is asked for."""
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unserved:
+    """What an engine does not serve, in words: the reason and what to use."""
+
+    architectures: tuple[str, ...] = ("*",)
+    """Shell patterns."""
+    precisions: tuple[str, ...] = ("*",)
+    """Shell patterns of spec.precision."""
+    models: tuple[str, ...] = ("*",)
+    """Shell patterns of catalogue ids."""
+    reason: str
+    instead: str
+    """A sentence's end: what would work."""
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitRules:
+    """Splits that an engine knows, beyond what the model's own dimensions allow. The defaults forbid nothing."""
+
+    pipeline: bool = True
+    attention_data: bool = True
+    """Attention data parallelism inside the tensor-parallel size."""
+    expert: Literal["divisor", "tensor", "none"] = "divisor"
+    """Expert-parallel sizes: any divisor of tensor, 1 or all of tensor, or 1 alone."""
+    tensors: tuple[int, ...] = ()
+    """The only tensor-parallel sizes; empty: any."""
+    mtp: bool = True
+    mtp_pipeline: bool = False
+    """Whether multi-token prediction works with several pipeline stages."""
+    torch_compile: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFacts:
+    """One inference engine."""
+
+    name: str
+    """As in spec.engine.name."""
+    title: str
+    """As its makers write it, for messages."""
+    served: tuple[Served, ...] = ()
+    """Empty: what accelerators and layouts say of themselves (SGLang, for which their figures were written)."""
+    unserved: tuple[Unserved, ...] = ()
+    """The first that matches is told."""
+    splits: SplitRules = field(default_factory=SplitRules)
+    sparse_architectures: tuple[str, ...] = ()
+    """Architectures that have kernels for DeepSeek-V3.2's sparse attention."""
+    grouped_query: bool = True
+    """Serves the distilled models, too (grouped-query attention)."""
+    kv_precisions: Mapping[str, tuple[KVPrecision, ...]] = field(default_factory=dict)
+    """KV cache precisions by architecture; an architecture that is not named: what its accelerators say."""
+    source: str
+
+    def __hash__(self) -> int:
+        """The name tells it: there is one record an engine in a catalogue."""
+        return hash(self.name)

@@ -1,0 +1,53 @@
+"""From an engine's answers to how its ranks start: the launch script in its frame, probes, ports, volumes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from deepseek_operator.api.names import API_PORT
+from deepseek_operator.engines.environment import interface_variables
+from deepseek_operator.engines.script import Frame, program, render
+from deepseek_operator.engines.types import Engine, Launch, Start
+
+BARRIER_PORT: Final = 20100
+"""Where rank 0 waits for the others before any engine starts."""
+
+
+def assemble(engine: Engine, start: Start) -> Launch:
+    """How every rank of every group of a deployment starts."""
+    plan, vendor = start.plan, start.vendor
+    frame = Frame(
+        interface=plan.fabric.interface,
+        interface_variables=interface_variables(vendor),
+        address_variables=vendor.address_env,
+        setup_scripts=vendor.setup_scripts,
+        unset_proxies=vendor.collective == "hccl",
+        barrier=start.spans_nodes,
+        barrier_port=BARRIER_PORT,
+    )
+    commands, health = engine.command(start), engine.health(start)
+    own = {**engine.ports(start), "barrier": BARRIER_PORT} if start.spans_nodes else {}
+    probe = (
+        "python3",
+        "-c",
+        program("probe.py"),
+        str(API_PORT),
+        health.path,
+        health.processes,
+        str(health.count),
+    )
+    return Launch(
+        script=render(frame, engine.body(start)),
+        leader_command=commands.leader,
+        worker_command=commands.worker,
+        env=engine.env(start),
+        ports={"http": API_PORT, **own},
+        startup_probe=probe,
+        readiness_probe=probe,
+        probe_timeout_seconds=health.timeout_seconds,
+        probe_period_seconds=health.period_seconds,
+        startup_seconds=plan.startup_seconds,
+        termination_grace_seconds=engine.grace_seconds(start),
+        mounts=vendor.mounts,
+        writable=engine.caches(),
+    )
