@@ -29,3 +29,8 @@ def directories(plan: Plan, catalog: Catalog) -> tuple[str, ...]:
 def check_args(spec: Spec, plan: Plan) -> tuple[Problem, ...]:
     """What is wrong with ``spec.engine``'s args, env and features for this plan; empty when nothing is."""
     return arguments.check(spec, plan)
+
+
+def doubts(spec: Spec, plan: Plan) -> tuple[str, ...]:
+    """Warnings of arguments that nobody can check: of an image of the user's own, or of an unknown version."""
+    return arguments.doubts(spec, plan)
