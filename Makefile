@@ -17,7 +17,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate
 
 # Tests and tools must behave alike whatever the caller's shell says about warnings or colour.
 unexport PYTHONWARNINGS PYTHONPATH
-# Tests fetch SGLang's wheel with uv where the interpreter brings no pip.
+# Tests fetch the engines' sources with uv's pip where the interpreter brings no pip.
 export PATH := $(CURDIR)/.state/uv/bin:$(PATH)
 
 ##@ Try it
@@ -72,7 +72,7 @@ bench-plan: $(STAMP)  ## how long planning takes: 1,000 nodes, 1,000 deployments
 
 .PHONY: generate
 generate: $(STAMP)  ## write everything that is generated; a test fails when it is stale
-	@$(PY) -m e2e.generate.sglang_flags
+	@$(PY) -m e2e.generate.flags
 	@$(PY) -m e2e.release
 
 .PHONY: lock

@@ -19,9 +19,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import importlib.abc
-import importlib.machinery
-import importlib.util
 import io
 import json
 import logging
@@ -32,8 +29,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from e2e.under_stubs.stubs import install
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 EXECUTED = (
     "sglang.srt.arg_groups",
@@ -58,108 +59,6 @@ EXECUTED = (
     "sglang.kernels.ops.kv_canary.consts",
 )
 """Modules that run for real, with all below them: found by importing each release until its parser was complete."""
-
-
-class Anything:
-    """Answers every attribute, call and subscript with more of the same, and is false."""
-
-    def __init__(self, *_: object, **__: object) -> None:
-        pass
-
-    def __getattr__(self, name: str) -> Any:
-        if name in {"__name__", "__qualname__"}:
-            return "stub"
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return Anything()
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """As a bare decorator it leaves a class or function as it is."""
-        bare_decorator = len(args) == 1 and not kwargs and isinstance(args[0], (type, types.FunctionType))
-        return args[0] if bare_decorator else Anything()
-
-    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
-        """Lets a class of the source derive from a stubbed name."""
-        return ()
-
-    def __getitem__(self, key: object) -> Anything:
-        return Anything()
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(())
-
-    def __bool__(self) -> bool:
-        return False
-
-    def __add__(self, other: Any) -> Any:
-        return other
-
-    def __neg__(self) -> Anything:
-        return self
-
-    def __or__(self, other: object) -> Anything:
-        return self
-
-    __ror__ = __or__
-
-
-class StubModule(types.ModuleType):
-    """A module whose every name is `Anything`; it claims to be a recent version."""
-
-    __version__ = "2.11.0"
-    __path__: list[str] = []
-
-    def __getattr__(self, name: str) -> Anything:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return Anything()
-
-
-class StubLoader(importlib.abc.Loader):
-    """Makes stub modules."""
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
-        """An empty stub."""
-        return StubModule(spec.name)
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        """A stub has nothing to run."""
-
-
-class MissingPackages(importlib.abc.MetaPathFinder):
-    """Comes last: what nothing else found is stubbed."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec:
-        """A stub for any name."""
-        del path, target
-        return importlib.machinery.ModuleSpec(fullname, StubLoader(), is_package=True)
-
-
-class SourcesOfSGLang(importlib.abc.MetaPathFinder):
-    """Comes first: the modules in `EXECUTED` from the release's source, the rest of SGLang as stubs."""
-
-    def __init__(self, source: Path) -> None:
-        self.source = source
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        """The source or a stub for names of SGLang; other names are not ours."""
-        del path, target
-        if fullname.partition(".")[0] != "sglang":
-            return None
-        place = self.source.joinpath(*fullname.split("."))
-        if any(fullname == name or fullname.startswith(f"{name}.") for name in EXECUTED):
-            if (module := place.with_name(f"{place.name}.py")).is_file():
-                return importlib.util.spec_from_file_location(fullname, module)
-            if (package := place / "__init__.py").is_file():
-                return importlib.util.spec_from_file_location(
-                    fullname, package, submodule_search_locations=[str(place)]
-                )
-        return importlib.machinery.ModuleSpec(fullname, StubLoader(), is_package=True)
-
 
 MEMORY_MIB = {"nvidia": 81_559, "amd": 196_592, "ascend": 65_536}
 """What stands for the device's own answer: an H100, a MI300X and a 910B with 64 GiB."""
@@ -262,8 +161,7 @@ def flags(parser: argparse.ArgumentParser) -> dict[str, dict[str, Any]]:
 def main() -> None:
     """Parses and checks every command given on standard input."""
     warnings.simplefilter("ignore")
-    sys.meta_path.insert(0, SourcesOfSGLang(Path(sys.argv[1])))
-    sys.meta_path.append(MissingPackages())
+    install(Path(sys.argv[1]), ("sglang",), EXECUTED)
     request = json.load(sys.stdin)
     # An answer where a stub's would be taken for a version or a path.
     torch = importlib.import_module("torch")

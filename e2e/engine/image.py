@@ -34,6 +34,8 @@ def build(archive: Path, *, tag: str, version: str, vendor: str = "nvidia") -> P
             trees={
                 f"{HOME}/e2e/__init__.py": E2E / "__init__.py",
                 f"{HOME}/e2e/sglang_under_stubs.py": E2E / "sglang_under_stubs.py",
+                f"{HOME}/e2e/under_stubs/__init__.py": E2E / "under_stubs" / "__init__.py",
+                f"{HOME}/e2e/under_stubs/stubs.py": E2E / "under_stubs" / "stubs.py",
                 f"{HOME}/e2e/engine": E2E / "engine",
                 f"{HOME}/packages/msgspec": _package("msgspec"),
                 f"{HOME}/sources": sources,

@@ -39,6 +39,11 @@ def check_args(spec: Spec, plan: Plan) -> tuple[Problem, ...]:
     return (*arguments.check(spec, plan), *_engine(plan).supports(spec, plan))
 
 
+def doubts(spec: Spec, plan: Plan) -> tuple[str, ...]:
+    """Warnings of arguments that nobody can check: of an image of the user's own, or of an unknown version."""
+    return arguments.doubts(spec, plan)
+
+
 def read_metrics(engine: str, page: str) -> ReportedMemory | None:
     """The memory figures of a leader's Prometheus page; None where it has no number of KV tokens."""
     found = _ENGINES.get(engine)

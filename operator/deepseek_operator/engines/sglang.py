@@ -1,6 +1,6 @@
 """SGLang: command lines, environment, ports and probes from a plan.
 
-Only canonical long flags are written. Where releases differ, the release's own flags decide (`sglang_flags`).
+Only canonical long flags are written. Where releases differ, the release's own flags decide (`flags`).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.resource import Spec
 from deepseek_operator.catalog.types import Catalog, EngineRelease
 from deepseek_operator.engines.environment import environment
+from deepseek_operator.engines.flags import release_flags
 from deepseek_operator.engines.prometheus import samples
-from deepseek_operator.engines.sglang_flags import release_flags
 from deepseek_operator.engines.types import Body, Commands, Health, ReportedMemory, Start
 from deepseek_operator.plan.types import Plan
 
@@ -180,7 +180,7 @@ def _split(plan: Plan) -> Iterator[tuple[str, ...]]:
     yield _option("--ep-size", split.expert)
     if split.attention_data == 1:
         return
-    if release_flags(plan.engine.version).find("--attn-dp-size"):
+    if release_flags("sglang", plan.engine.version).find("--attn-dp-size"):
         yield _option("--attn-dp-size", split.attention_data)
     else:
         # Before --attn-dp-size, --dp-size counted attention's ranks under this switch.

@@ -5,10 +5,12 @@ The operator and the command line call the same functions, so that ``plan`` and 
 
 from __future__ import annotations
 
+import dataclasses
+
 from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.resource import Spec
 from deepseek_operator.catalog.types import Catalog
-from deepseek_operator.engines.select import check_args, directories, launch
+from deepseek_operator.engines.select import check_args, directories, doubts, launch
 from deepseek_operator.engines.types import Launch
 from deepseek_operator.plan.placement import make_plan
 from deepseek_operator.plan.types import Facts, Inventory, Plan, Refusal
@@ -25,7 +27,10 @@ def plan_spec(
     def check(spec: Spec, plan: Plan) -> tuple[Problem, ...]:
         return (*check_args(spec, plan), *collisions(spec, plan, directories=directories(plan, catalog)))
 
-    return make_plan(spec, inventory, catalog, facts, namespace=namespace, name=name, check=check)
+    outcome = make_plan(spec, inventory, catalog, facts, namespace=namespace, name=name, check=check)
+    if isinstance(outcome, Refusal) or not (unchecked := doubts(spec, outcome)):
+        return outcome
+    return dataclasses.replace(outcome, warnings=(*outcome.warnings, *unchecked))
 
 
 def launch_plan(plan: Plan, spec: Spec, catalog: Catalog, *, namespace: str, name: str, cluster_domain: str) -> Launch:

@@ -7,11 +7,11 @@ import dataclasses
 import pytest
 
 from deepseek_operator.catalog.load import load
-from deepseek_operator.engines.ownership import FLAGS
-from deepseek_operator.engines.select import check_args
-from deepseek_operator.engines.sglang_flags import release_flags
+from deepseek_operator.engines.flags import known_versions, release_flags
+from deepseek_operator.engines.owned_flags import FLAGS
+from deepseek_operator.engines.select import check_args, doubts
 from deepseek_operator.plan.types import Parallelism
-from e2e.generate.sglang_flags import DIRECTORY, document, versions
+from e2e.generate.flags import ORIGINS, document, place, versions
 from e2e.sglang_parser import Command, check
 from tests.unit.engines.plans import launched, plan, spec
 
@@ -86,20 +86,55 @@ def test_flags_are_judged_by_the_release_of_the_plan() -> None:
     newer, older = plan(version="0.5.23"), plan(version="0.5.18")
     only_newer = next(
         flag.name
-        for flag in release_flags("0.5.23").by_spelling.values()
-        if flag.values == "0" and flag.name not in FLAGS and not release_flags("0.5.18").starting_with(flag.name)
+        for flag in release_flags("sglang", "0.5.23").by_spelling.values()
+        if flag.values == "0"
+        and flag.name not in FLAGS["sglang"]
+        and not release_flags("sglang", "0.5.18").starting_with(flag.name)
     )
     wanted = spec(engine={"args": [only_newer]})
     assert check_args(wanted, newer) == ()
     assert [each.reason for each in check_args(wanted, older)] == ["UnknownArgument"]
 
 
-def test_an_image_of_the_users_own_may_know_more_choices_but_not_other_flags() -> None:
+def test_what_an_image_of_the_users_own_may_know_is_a_warning() -> None:
     own = {"image": "registry.example/sglang:mine"}
-    choice = ["--schedule-policy", "mine"]
-    assert check_args(spec(engine={**own, "args": choice}), plan()) == ()
-    assert check_args(spec(engine={"args": choice}), plan()) != ()
-    assert check_args(spec(engine={**own, "args": ["--mine"]}), plan()) != ()
+    unknown = ["--mine", "x", "--schedule-policy", "mine", "--log-requests", "yes"]
+    assert len(check_args(spec(engine={"args": unknown}), plan())) == 3
+    assert doubts(spec(engine={"args": unknown}), plan()) == ()
+    wanted = spec(engine={**own, "args": unknown})
+    assert check_args(wanted, plan()) == ()
+    warned = doubts(wanted, plan())
+    assert [each.partition(": ")[0] for each in warned] == ["ArgumentUnchecked"] * 3
+    assert "spec.engine.args[0]: SGLang 0.5.23 has no flag --mine" in warned[0]
+
+
+def test_what_the_operator_owns_is_refused_in_every_image() -> None:
+    own = {"image": "registry.example/sglang:mine"}
+    problems = check_args(spec(engine={**own, "args": ["--tp", "8", "--chat-template", "a\nb", "word"]}), plan())
+    assert [each.reason for each in problems] == ["OwnedArgument", "InvalidArgument"]
+
+
+def test_a_version_without_a_list_is_judged_by_the_nearest_and_only_warned_of() -> None:
+    made = plan()
+    made = dataclasses.replace(made, engine=dataclasses.replace(made.engine, version="0.5.99"))
+    wanted = spec(engine={"args": ["--no-such-flag"]})
+    assert check_args(wanted, made) == ()
+    (warned,) = doubts(wanted, made)
+    assert "version 0.5.99 is not known, so this was judged by 0.5.23" in warned
+
+
+def test_a_flag_that_got_another_name_is_refused_with_its_successor() -> None:
+    (problem,) = check_args(spec(engine={"args": ["--cuda-graph-max-bs", "8"]}), plan(version="0.5.23"))
+    assert problem.reason == "RemovedArgument"
+    assert "SGLang 0.5.23 no longer has --cuda-graph-max-bs; use --cuda-graph-max-bs-decode" in problem.message
+    assert check_args(spec(engine={"args": ["--cuda-graph-max-bs", "8"]}), plan(version="0.5.18")) == ()
+
+
+def test_a_flag_of_another_release_is_refused_with_that_release() -> None:
+    (problem,) = check_args(spec(engine={"args": ["--gated-launch-timeout-of-nobody", "8"]}), plan())
+    assert "did you mean" in problem.message
+    (problem,) = check_args(spec(engine={"args": ["--enable-hicache"]}), plan(version="0.5.18"))
+    assert problem.message == "SGLang 0.5.18 has no flag --enable-hicache; 0.5.23 has it"
 
 
 @pytest.mark.parametrize(
@@ -137,22 +172,36 @@ def test_multi_token_prediction_over_pipeline_stages_is_refused() -> None:
     assert check_args(spec(), dataclasses.replace(made, mtp=False)) == ()
 
 
-@pytest.mark.parametrize("version", versions())
-def test_the_flags_in_the_catalogue_are_those_of_the_release(version: str) -> None:
-    assert (DIRECTORY / f"{version}.json").read_text() == document(version), "run: make generate"
+RELEASES = [(engine, version) for engine in ORIGINS for version in versions(engine)]
 
 
-def test_every_owned_flag_exists_in_some_release() -> None:
-    known = {flag.name for version in versions() for flag in release_flags(version).by_spelling.values()}
-    assert set(FLAGS) - known == set()
+@pytest.mark.parametrize(("engine", "version"), RELEASES)
+def test_the_flags_in_the_catalogue_are_those_of_the_release(engine: str, version: str) -> None:
+    assert place(engine, version).read_text() == document(engine, version), "run: make generate"
+
+
+@pytest.mark.parametrize("engine", sorted(FLAGS))
+def test_every_owned_flag_exists_in_some_release(engine: str) -> None:
+    every = [flag for version in known_versions(engine) for flag in release_flags(engine, version).by_spelling.values()]
+    assert set(FLAGS[engine]) - {flag.name for flag in every} == set()
 
 
 def test_a_version_without_a_list_of_its_own_has_the_flags_of_the_one_before_it() -> None:
-    assert release_flags("9.9.9").version == "0.5.23"
-    assert release_flags("0.5.20").version == "0.5.18"
-    assert release_flags("0.1").version == "0.5.18"
+    nearest = {"9.9.9": "0.5.23", "0.5.20": "0.5.18", "0.1": "0.5.18"}
+    assert {asked: release_flags("sglang", asked).version for asked in nearest} == nearest
+    assert not any(release_flags("sglang", asked).exact for asked in nearest)
+
+
+@pytest.mark.parametrize("version", ["0.23.0", "0.23.0.post1", "0.23.0+cpu"])
+def test_a_post_release_and_a_build_have_the_flags_of_their_release(version: str) -> None:
+    flags = release_flags("vllm", version)
+    assert (flags.version, flags.exact) == ("0.23.0", True)
 
 
 def test_every_release_of_the_catalogue_has_its_own_list() -> None:
-    assert {each.version for each in load().releases if each.engine == "sglang"} == set(versions())
-    assert all(release_flags(version).version == version for version in versions())
+    assert all(release_flags(release.engine, release.version).exact for release in load().releases)
+
+
+def test_an_engine_without_lists_is_named() -> None:
+    with pytest.raises(LookupError, match="none-such"):
+        release_flags("none-such", "1")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from deepseek_operator.catalog.load import load
-from deepseek_operator.engines.sglang_flags import release_flags
+from deepseek_operator.engines.flags import release_flags
 from deepseek_operator.plan.types import Parallelism
 from e2e.sglang_parser import DEEPSEEK_V3, Command, Outcome, check
 from tests.unit.engines.plans import launched, plan, spec
@@ -181,7 +181,7 @@ def test_only_long_canonical_flags_are_written() -> None:
         command = launched(plan(vendor=vendor, version=version, **planned), spec(**wanted)).leader_command
         written = {word.partition("=")[0] for word in command[3:] if word.startswith("--")}
         # A served name like a flag stands behind its own flag's "=".
-        canonical = {flag.name for flag in release_flags(version).by_spelling.values()}
+        canonical = {flag.name for flag in release_flags("sglang", version).by_spelling.values()}
         assert written - canonical == set()
 
 
