@@ -63,6 +63,11 @@ class EngineFeatures(Model):
     """Speculative decoding with the model's own multi-token-prediction layer."""
     torch_compile: bool = False
     """torch.compile of the decode path; for small batches."""
+    deepep: bool = False
+    """Spreads whole experts over all ranks and moves tokens to them by DeepEP, for large batches on several nodes.
+    Expert parallelism is then as wide as tensor parallelism, and FP8 may use more than 16 ranks."""
+    redundant_experts: Annotated[int, Field(ge=0, le=256)] = 0
+    """Copies of busy experts that the engine's balancer (EPLB) places; only with deepep."""
 
 
 class Engine(Model):

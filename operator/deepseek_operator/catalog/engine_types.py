@@ -69,6 +69,8 @@ class EngineFacts:
     unserved: tuple[Unserved, ...] = ()
     """The first that matches is told."""
     splits: SplitRules = field(default_factory=SplitRules)
+    deepep_architectures: tuple[str, ...] = ()
+    """Architectures on which experts can be spread by DeepEP."""
     sparse_architectures: tuple[str, ...] = ()
     """Architectures that have kernels for DeepSeek-V3.2's sparse attention."""
     grouped_query: bool = True

@@ -33,6 +33,8 @@ class Sharding:
     """Tensor-parallel size of the dense feed-forward layers; None: as the rest. 1 with attention data parallelism
     is the recipe of large expert parallelism: DeepEP keeps the shared expert, and --enable-dp-lm-head the output
     head, whole on each attention rank."""
+    deepep: bool = False
+    """DeepEP keeps the shared expert whole on each rank, whatever attention does (models/deepseek_v2.py)."""
     shared_expert_copies: bool = False
     """Releases that clone the shared expert into the routed ones, once a rank."""
     amd: bool = False
@@ -45,7 +47,7 @@ class Sharding:
 
     @property
     def _whole(self) -> bool:
-        return self.moe_dense_tensor == 1 and self.split.attention_data > 1
+        return self.deepep or (self.moe_dense_tensor == 1 and self.split.attention_data > 1)
 
     @property
     def dense_ranks(self) -> int:

@@ -42,6 +42,7 @@ class Demand:
     mem_fraction: float | None = None
     redundant_experts: int = 0
     moe_dense_tensor: int | None = None
+    deepep: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,8 @@ class Case:
         return Sharding(
             split=self.split,
             redundant_experts=self.demand.redundant_experts,
-            moe_dense_tensor=self.demand.moe_dense_tensor,
+            moe_dense_tensor=1 if self.demand.deepep else self.demand.moe_dense_tensor,
+            deepep=self.demand.deepep,
             shared_expert_copies=shared_expert_copies,
             amd=self.device.vendor == "amd",
         )
