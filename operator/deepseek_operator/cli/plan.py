@@ -19,17 +19,17 @@ from deepseek_operator.cli.options import (  # typer reads them at run time
     Namespace,
     NodesFile,
     Output,
-    ResourceFile,
+    ResourceFiles,
 )
-from deepseek_operator.cli.output import console, write_json, write_yaml
+from deepseek_operator.cli.output import console, picture_width, write_json, write_yaml
 from deepseek_operator.cli.picture import draw
 from deepseek_operator.cli.planning import (
     catalog_with,
     compare_placements,
-    facts,
     launch_of,
-    plan_deployment,
+    plan_all,
     plan_what_if,
+    surroundings,
     view_cluster,
 )
 from deepseek_operator.cli.tables import draw_assumptions, draw_placements, parse_assumption
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from deepseek_operator.api.config import OperatorConfig
-    from deepseek_operator.catalog.extend import Extended
+    from deepseek_operator.catalog.types import Catalog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class _Answer:
 
 def plan(  # noqa: PLR0913 - each option of the command is an argument
     *,
-    filename: ResourceFile,
+    filename: ResourceFiles,
     nodes: NodesFile = None,
     output: Output = typer.Option(Output.TEXT, "--output", "-o", help="text is a picture."),  # noqa: B008 - typer
     namespace: Namespace = "default",
@@ -95,21 +95,23 @@ def plan(  # noqa: PLR0913 - each option of the command is an argument
                 refusal = Refusal(problems=error.problems, considered=(), waits_for_cluster=False)
                 _write([plan_document(refusal, launch=None, groups=0)], output)
             raise
-        view = view_cluster(nodes)
-        known = facts(view, settings, default_storage_class=default_storage_class)
+        view = view_cluster(nodes, found.catalog)
+        around = surroundings(view, found.catalog, settings, default_storage_class=default_storage_class)
         answers = [
             _Answer(
-                deployment=each,
-                outcome=plan_deployment(each, view, known, found.catalog),
-                placements=tuple(compare_placements(each, view, known, found.catalog)) if compare else None,
-                what_if=tuple(plan_what_if(each, view, known, found.catalog, assumed) for assumed in assumptions),
+                deployment=each.deployment,
+                outcome=each.outcome,
+                placements=tuple(compare_placements(each, around)) if compare else None,
+                what_if=tuple(plan_what_if(each, around, assumed) for assumed in assumptions),
             )
-            for each in deployments
+            for each in plan_all(deployments, around)
         ]
         if output is Output.TEXT:
             _show(answers)
         else:
-            _write([_document(each, settings, found, several=len(answers) > 1) for each in answers], output)
+            seen = (*warnings_of(found), *view.unseen)
+            documents = [_document(each, settings, found.catalog, seen, several=len(answers) > 1) for each in answers]
+            _write(documents, output)
         raise typer.Exit(verdict([(each.deployment, each.outcome) for each in answers]))
 
 
@@ -124,10 +126,12 @@ def verdict(outcomes: Sequence[tuple[Deployment, Plan | Refusal]]) -> Exit:
     return Exit.NOTHING_FITS if waits else Exit.INPUT_WRONG
 
 
-def _document(answer: _Answer, config: OperatorConfig, found: Extended, *, several: bool) -> dict[str, Any]:
+def _document(
+    answer: _Answer, config: OperatorConfig, catalog: Catalog, warnings: tuple[str, ...], *, several: bool
+) -> dict[str, Any]:
     deployment = answer.deployment
-    document = _planned(deployment, answer.outcome, config, found)
-    document["warnings"] += warnings_of(found)
+    document = _planned(deployment, answer.outcome, config, catalog)
+    document["warnings"] += warnings
     if answer.placements is not None:
         document["placements"] = placements_document(answer.placements)
     if answer.what_if:
@@ -138,7 +142,7 @@ def _document(answer: _Answer, config: OperatorConfig, found: Extended, *, sever
                     "product": hardware.product,
                     "devices": hardware.accelerators_per_node,
                 },
-                **_planned(deployment, outcome, config, found),
+                **_planned(deployment, outcome, config, catalog),
             }
             for hardware, outcome in answer.what_if
         ]
@@ -147,9 +151,9 @@ def _document(answer: _Answer, config: OperatorConfig, found: Extended, *, sever
 
 
 def _planned(
-    deployment: Deployment, outcome: Plan | Refusal, config: OperatorConfig, found: Extended
+    deployment: Deployment, outcome: Plan | Refusal, config: OperatorConfig, catalog: Catalog
 ) -> dict[str, Any]:
-    launch = launch_of(deployment, outcome, config, found.catalog) if isinstance(outcome, Plan) else None
+    launch = launch_of(deployment, outcome, config, catalog) if isinstance(outcome, Plan) else None
     return plan_document(outcome, launch=launch, groups=deployment.spec.replicas)
 
 
@@ -163,7 +167,9 @@ def _show(answers: Sequence[_Answer]) -> None:
     screen = console()
     for answer in answers:
         deployment = answer.deployment
-        picture = draw(answer.outcome, title=deployment.name, groups=deployment.spec.replicas, width=screen.width)
+        picture = draw(
+            answer.outcome, title=deployment.name, groups=deployment.spec.replicas, width=picture_width(screen)
+        )
         screen.print(picture)
         if answer.placements:
             screen.print("", draw_placements(answer.placements))

@@ -9,7 +9,7 @@ import typer
 
 from deepseek_operator.cli.catalogs import read_catalog
 from deepseek_operator.cli.documents import read_config, read_deployments
-from deepseek_operator.cli.exits import failures_as_exit_codes
+from deepseek_operator.cli.exits import failures_as_exit_codes, tell
 from deepseek_operator.cli.options import (  # typer reads them at run time
     CatalogFiles,
     ConfigFile,
@@ -17,11 +17,11 @@ from deepseek_operator.cli.options import (  # typer reads them at run time
     Namespace,
     NodesFile,
     Output,
-    ResourceFile,
+    ResourceFiles,
 )
 from deepseek_operator.cli.output import write_json, write_yaml_stream
 from deepseek_operator.cli.plan import verdict
-from deepseek_operator.cli.planning import facts, launch_of, plan_deployment, view_cluster
+from deepseek_operator.cli.planning import launch_of, plan_all, surroundings, view_cluster
 from deepseek_operator.plan.types import Plan
 from deepseek_operator.render.apply_order import all_objects
 from deepseek_operator.render.owner import Owner
@@ -37,7 +37,7 @@ UNKNOWN_UID: Final = "00000000-0000-0000-0000-000000000000"
 
 def render(
     *,
-    filename: ResourceFile,
+    filename: ResourceFiles,
     nodes: NodesFile = None,
     output: Output = typer.Option(Output.YAML, "--output", "-o", help="text is a list of names."),  # noqa: B008 - typer
     namespace: Namespace = "default",
@@ -52,10 +52,13 @@ def render(
     with failures_as_exit_codes():
         settings = read_config(config)
         deployments = read_deployments(filename, namespace=namespace)
-        view = view_cluster(nodes)
-        known = facts(view, settings, default_storage_class=default_storage_class)
         found = read_catalog(catalog).catalog
-        outcomes = [(deployment, plan_deployment(deployment, view, known, found)) for deployment in deployments]
+        view = view_cluster(nodes, found)
+        around = surroundings(view, found, settings, default_storage_class=default_storage_class)
+        outcomes = [(each.deployment, each.outcome) for each in plan_all(deployments, around)]
+        for each, outcome in outcomes:
+            for warning in outcome.warnings:
+                tell(f"warning: {each.name}: {warning}")
         code = verdict(outcomes)
         if not code:
             _write(

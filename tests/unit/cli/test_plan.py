@@ -217,3 +217,30 @@ def test_a_config_json_of_another_architecture_is_exit_code_2(run: Run, h100: tu
 
     assert result.exit_code == 2
     assert json.loads(result.stdout)["problems"][0]["field"] == "architectures"
+
+
+def test_several_files_are_read_in_their_order(run: Run, h100: tuple[str, ...], tmp_path: Path) -> None:
+    files = []
+    for name in ("one", "two"):
+        files += ["-f", str(tmp_path / name)]
+        (tmp_path / name).write_text(CR % (name, "deepseek-r1"))
+
+    documents = json.loads(run("plan", *files, *h100, "-o", "json").stdout)
+
+    assert [each["name"] for each in documents] == ["one", "two"]
+
+
+def test_an_object_that_stands_there_twice_is_wrong_input(run: Run, h100: tuple[str, ...]) -> None:
+    result = run("plan", "-f", FP8, "-f", FP8, *h100)
+
+    assert result.exit_code == 2
+    assert "deepseek-fp8 stands there 2 times in the namespace default" in result.stderr
+
+
+def test_in_a_pipe_every_sentence_is_a_line(run: Run, h100: tuple[str, ...]) -> None:
+    lines = run("plan", "-f", FP8, *h100).stdout.splitlines()
+
+    (feasible,) = [line for line in lines if line.startswith("  feasible")]
+    assert feasible.endswith("the choice has fewer pipeline stages")
+    assert any(line.startswith("warning image") and line.endswith("is on PyPI") for line in lines)
+    assert max(len(line) for line in lines if "rank" in line) <= 100
