@@ -11,6 +11,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -103,6 +104,37 @@ def read_context(catalog: Catalog) -> ClusterView:
     Raises:
         ClusterUnreachableError: no context, no answer, or no permission to list nodes.
     """
+    with _context("list nodes", "--nodes") as api:
+        return _read(api, catalog)
+
+
+def read_config_map(namespace: str, name: str, key: str) -> str | None:
+    """What a ConfigMap of the current context holds under a key; None: there is no such ConfigMap or key.
+
+    Raises:
+        ClusterUnreachableError: no context, no answer, or no permission.
+    """
+    from kubernetes.client import CoreV1Api  # noqa: PLC0415
+    from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
+
+    with _context(f"get ConfigMap {name} in {namespace}", "--model-config") as api:
+        try:
+            found = CoreV1Api(api).read_namespaced_config_map(
+                name, namespace, _preload_content=False, _request_timeout=_TIMEOUT_SECONDS
+            )
+        except ApiException as error:
+            if error.status == _NOT_FOUND:
+                return None
+            raise
+        # Without preload it is the HTTP answer, whatever the stubs say.
+        answer: Any = found
+        text = (json.loads(answer.data).get("data") or {}).get(key)
+        return None if text is None else str(text)
+
+
+@contextmanager
+def _context(what: str, instead: str) -> Iterator[ApiClient]:
+    """A client of the current context; ``what`` is asked of it, ``instead`` the option that does without."""
     # Imported here: the client takes longer to load than everything else, and a file needs none of it.
     from kubernetes import client, config  # noqa: PLC0415
     from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
@@ -112,22 +144,20 @@ def read_context(catalog: Catalog) -> ClusterView:
         # Not load_config(): it prints advice on stdout, where the document belongs.
         _load_context(config)
     except (config.ConfigException, OSError, TypeError) as error:
-        raise ClusterUnreachableError(
-            f"no cluster: {error}; set KUBECONFIG or give the nodes as a file with --nodes"
-        ) from None
+        raise ClusterUnreachableError(f"no cluster: {error}; set KUBECONFIG or give a file with {instead}") from None
     settings = client.Configuration.get_default_copy()
     settings.retries = False
     try:
         with client.ApiClient(settings) as api:
-            return _read(api, catalog)
+            yield api
     except ApiException as error:
         raise ClusterUnreachableError(
-            f"{settings.host} refused to list nodes: {error.status} {error.reason}; "
-            "the user of this context needs the verb list on nodes, or give a file with --nodes"
+            f"{settings.host} refused to {what}: {error.status} {error.reason}; the user of this context needs the "
+            f"right to, or give a file with {instead}"
         ) from None
     except HTTPError as error:
         raise ClusterUnreachableError(
-            f"{settings.host} does not answer: {error}; check the context, or give a file with --nodes"
+            f"{settings.host} does not answer: {error}; check the context, or give a file with {instead}"
         ) from None
 
 

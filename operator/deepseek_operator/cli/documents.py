@@ -37,25 +37,27 @@ class Deployment:
     uid: str | None
     """None where the object was not read from a cluster."""
     spec: Spec
+    config_json: str | None = None
+    """What stands in the ConfigMap of spec.modelConfig, where a file has it."""
 
 
 def read_deployments(paths: Sequence[str], *, namespace: str) -> list[Deployment]:
     """The DeepSeekDeployments of files, in their order; ``namespace`` is for those that name none.
 
-    Objects of other APIs beside them (a claim, a Secret) are left alone, with a note on stderr.
+    A ConfigMap that ``spec.modelConfig`` names may stand beside them. Objects of other APIs (a claim, a Secret) are
+    left alone, with a note on stderr.
 
     Raises:
         InvalidInputError: a file has none, one of them is wrong, or two are the same object; every problem is listed.
     """
     ours: list[dict[str, Any]] = []
+    others: list[tuple[str, dict[str, Any]]] = []
     for path in paths:
         documents = read_documents(path)
         found = [document for document in documents if _is_meant_for_us(document)]
         if not found:
             raise InvalidInputError(_nothing_for_us(path, documents))
-        for document in documents:
-            if document not in found:
-                tell(f"note: {path}: a {document.get('kind')} is no {KIND}; left alone")
+        others += [(path, document) for document in documents if document not in found]
         ours += found
     deployments: list[Deployment] = []
     problems: list[Problem] = []
@@ -67,7 +69,12 @@ def read_deployments(paths: Sequence[str], *, namespace: str) -> list[Deployment
     problems += _repeated(deployments)
     if problems:
         raise InvalidInputError(*problems)
-    return deployments
+    maps = {_identity(document, namespace): document for _, document in others if document.get("kind") == "ConfigMap"}
+    wanted = {(each.namespace, each.spec.config_json.name) for each in deployments if each.spec.config_json}
+    for path, document in others:
+        if document.get("kind") != "ConfigMap" or _identity(document, namespace) not in wanted:
+            tell(f"note: {path}: a {document.get('kind')} is no {KIND}; left alone")
+    return [_with_config(each, maps) for each in deployments]
 
 
 def parse_deployment(document: Mapping[str, Any], *, namespace: str) -> Deployment:
@@ -133,6 +140,20 @@ def parse_model(model: type[AnyModel], data: Any, *, place: str) -> AnyModel:
         raise InvalidInputError(
             *(_problem(model, detail, place=place) for detail in error.errors(include_url=False))
         ) from None
+
+
+def _identity(document: Mapping[str, Any], namespace: str) -> tuple[str, str]:
+    metadata = document.get("metadata") or {}
+    return str(metadata.get("namespace") or namespace), str(metadata.get("name"))
+
+
+def _with_config(deployment: Deployment, maps: Mapping[tuple[str, str], Mapping[str, Any]]) -> Deployment:
+    """The deployment with the config.json that its ConfigMap holds, where a file has that."""
+    named = deployment.spec.config_json
+    found = maps.get((deployment.namespace, named.name)) if named else None
+    if named is None or found is None:
+        return deployment
+    return replace(deployment, config_json=(found.get("data") or {}).get(named.key))
 
 
 def _repeated(deployments: Iterable[Deployment]) -> Iterable[Problem]:

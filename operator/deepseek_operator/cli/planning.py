@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from deepseek_operator.api.problems import InvalidInputError, Problem
 from deepseek_operator.catalog.types import Catalog
-from deepseek_operator.cli.cluster import ClusterView, read_context, read_file
+from deepseek_operator.cli.cluster import ClusterView, read_config_map, read_context, read_file
 from deepseek_operator.cli.documents import Deployment
 from deepseek_operator.cli.exits import tell
-from deepseek_operator.cli.files import read_documents
-from deepseek_operator.lifecycle.planning import launch_plan, plan_spec
+from deepseek_operator.cli.files import read_text
+from deepseek_operator.lifecycle.planning import launch_plan, plan_spec, with_own_model
+from deepseek_operator.lifecycle.records import ConfigRecord
 from deepseek_operator.plan.comparison import row_of_option
 from deepseek_operator.plan.inventory import take_inventory
 from deepseek_operator.plan.occupancy import Waiting, reserve
-from deepseek_operator.plan.own_model import model_of, with_model
+from deepseek_operator.plan.own_model import dimensions_of, model_of, read_config, with_model
 from deepseek_operator.plan.placement import placements
 from deepseek_operator.plan.types import Facts, Plan, Refusal
 from deepseek_operator.plan.whatif import assume
@@ -52,6 +54,8 @@ class Planned:
     deployment: Deployment
     outcome: Plan | Refusal
     facts: Facts
+    catalog: Catalog
+    """With the model of the deployment's own, where it brings one."""
 
 
 def view_cluster(nodes_file: str | None, catalog: Catalog) -> ClusterView:
@@ -112,15 +116,29 @@ def plan_all(deployments: Sequence[Deployment], around: Surroundings) -> list[Pl
 def plan_deployment(deployment: Deployment, around: Surroundings, *, used: Mapping[str, int]) -> Planned:
     """The plan of one deployment, its arguments and mounts checked too; ``used`` are devices in use by node."""
     facts = replace(around.facts, used=used)
+    catalog = _catalog(deployment, around.catalog)
+    if isinstance(catalog, Refusal):
+        return Planned(deployment=deployment, outcome=catalog, facts=facts, catalog=around.catalog)
     outcome = plan_spec(
         deployment.spec,
         around.inventory(deployment),
-        around.catalog,
+        catalog,
         facts,
         namespace=deployment.namespace,
         name=deployment.name,
     )
-    return Planned(deployment=deployment, outcome=outcome, facts=facts)
+    return Planned(deployment=deployment, outcome=outcome, facts=facts, catalog=catalog)
+
+
+def _catalog(deployment: Deployment, catalog: Catalog) -> Catalog | Refusal:
+    """The catalogue with the model that a deployment brings."""
+    named = deployment.spec.config_json
+    if named is not None:
+        return with_own_model(deployment.spec, named, ConfigRecord(text=deployment.config_json), catalog)
+    if deployment.config_json is not None:
+        config = read_config(deployment.config_json)
+        return with_model(catalog, model_of(deployment.spec.model, config, catalog))
+    return catalog
 
 
 def compare_placements(planned: Planned, around: Surroundings) -> list[Row]:
@@ -129,7 +147,7 @@ def compare_placements(planned: Planned, around: Surroundings) -> list[Row]:
     found = placements(
         deployment.spec,
         around.inventory(deployment),
-        around.catalog,
+        planned.catalog,
         planned.facts,
         namespace=deployment.namespace,
     )
@@ -141,11 +159,11 @@ def plan_what_if(
 ) -> tuple[HardwareClass, Plan | Refusal]:
     """The nodes that an assumption comes to, and the plan on them. Raises InvalidInputError: see ``assume``."""
     deployment = planned.deployment
-    assumed = assume(assumption, deployment.spec, around.inventory(deployment), around.catalog)
+    assumed = assume(assumption, deployment.spec, around.inventory(deployment), planned.catalog)
     outcome = plan_spec(
         assumed.spec,
         assumed.inventory,
-        around.catalog,
+        planned.catalog,
         planned.facts,
         namespace=deployment.namespace,
         name=deployment.name,
@@ -153,27 +171,47 @@ def plan_what_if(
     return assumed.hardware, outcome
 
 
-def catalog_with(catalog: Catalog, deployments: Sequence[Deployment], model_config: str | None) -> Catalog:
-    """A catalogue in which, with ``model_config``, the models of the deployments have the dimensions in that file.
+def with_configs(
+    deployments: Sequence[Deployment], *, model_config: str | None, nodes_file: str | None
+) -> list[Deployment]:
+    """The deployments with the config.json of their models: of a file, else of the ConfigMap that they name.
+
+    Args:
+        deployments: with what stood beside them in their files.
+        model_config: a file that all of them take.
+        nodes_file: with it no cluster is asked.
 
     Raises:
-        InvalidInputError: the file is no config.json of an architecture that can be planned.
+        InvalidInputError: the file is no config.json that can be planned, or nothing tells what a ConfigMap holds.
+        ClusterUnreachableError: the ConfigMap cannot be read.
     """
-    if model_config is None:
-        return catalog
-    documents = read_documents(model_config)
-    config = documents[0] if documents else {}
-    for name in {each.spec.model for each in deployments}:
-        catalog = with_model(catalog, model_of(name, config, catalog))
-    return catalog
+    if model_config is not None:
+        text = read_text(model_config)
+        dimensions_of(read_config(text))
+        return [replace(each, config_json=text) for each in deployments]
+    return [_with_config(each, offline=nodes_file is not None) for each in deployments]
 
 
-def launch_of(deployment: Deployment, plan: Plan, config: OperatorConfig, catalog: Catalog) -> Launch:
+def _with_config(deployment: Deployment, *, offline: bool) -> Deployment:
+    named = deployment.spec.config_json
+    if named is None or deployment.config_json is not None:
+        return deployment
+    if offline:
+        message = (
+            f"what the ConfigMap {named.name} holds is not known without a cluster; put it into a file of -f, or give "
+            "the config.json with --model-config"
+        )
+        raise InvalidInputError(Problem(field="spec.modelConfig", reason="ModelConfigUnread", message=message))
+    return replace(deployment, config_json=read_config_map(deployment.namespace, named.name, named.key))
+
+
+def launch_of(planned: Planned, plan: Plan, config: OperatorConfig) -> Launch:
     """How the engine of a plan starts."""
+    deployment = planned.deployment
     return launch_plan(
         plan,
         deployment.spec,
-        catalog,
+        planned.catalog,
         name=deployment.name,
         namespace=deployment.namespace,
         cluster_domain=config.cluster_domain,
