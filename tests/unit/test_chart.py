@@ -27,7 +27,7 @@ def rights_in_code() -> dict[tuple[str, str], set[str]]:
     """The table in the docstring of ``control/kinds.py``: (group, resource) to verbs."""
     assert kinds.__doc__ is not None
     kept_by = (
-        "kopf watch|own watch|list at verify|list at planning|never read|with its volume|"
+        "kopf watch|own watch, or read|list at verify|list at planning|never read|with its volume|"
         "read while stuck|read when it exists|read by the elector"
     )
     rows = re.findall(rf"^(\w+) +(?:{kept_by}) +(.*)$", kinds.__doc__, re.MULTILINE)
@@ -101,6 +101,7 @@ def test_the_operator_may_do_what_its_table_of_kinds_says_and_nothing_else() -> 
     everything["", "persistentvolumes"] = rights_in_code()["", "persistentvolumes"]
     assert everything == rights_in_code()
     assert ("", "persistentvolumes") not in granted(roles[0])
+    assert granted(roles[0])["", "configmaps"] == {"get"}, "of other namespaces only the one that a deployment names"
     assert granted(catalog) == {("", "configmaps"): {"get", "list", "watch"}, ("events.k8s.io", "events"): {"create"}}
     assert granted(leader).keys() == {("coordination.k8s.io", "leases")}
     named = [rule for rule in leader["rules"] if rule["verbs"] != ["create"]]

@@ -26,6 +26,10 @@
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create]
+# The one that spec.modelConfig names; none is listed.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get]
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get, create]

@@ -150,6 +150,15 @@ class SecretKey(Model):
     """Key in the Secret."""
 
 
+class ConfigMapKey(Model):
+    """A key of a ConfigMap in the same namespace."""
+
+    name: ObjectName
+    """Name of the ConfigMap."""
+    key: Annotated[str, StringConstraints(max_length=253, pattern=r"^[-._A-Za-z0-9]+$")] = "config.json"
+    """Key in the ConfigMap."""
+
+
 class Weights(Model):
     """Where the weights come from and where they are kept."""
 
@@ -305,7 +314,11 @@ class Spec(Model):
     """What to serve. Only `model` is needed."""
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=253)]
-    """A model of the catalogue: its id or its Hugging Face repository, e.g. deepseek-ai/DeepSeek-V3-0324."""
+    """A model of the catalogue: its id or its Hugging Face repository, e.g. deepseek-ai/DeepSeek-V3-0324. With
+    `modelConfig` any name."""
+    config_json: Annotated[ConfigMapKey | None, Field(alias="modelConfig")] = None
+    """The config.json of a model of your own, of DeepSeek-V2's, V3's or V3.2's architecture; its weights are named in
+    `weights.source`. It is read when the deployment is planned: a later change of the ConfigMap changes no group."""
     revision: Annotated[str, StringConstraints(max_length=64, pattern=r"^[A-Za-z0-9._-]+$")] | None = None
     """Revision of the repository: a commit, branch or tag."""
     served_name: Annotated[str, StringConstraints(max_length=253, pattern=r"^[!-9;-~]+$")] | None = None

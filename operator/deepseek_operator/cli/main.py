@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from deepseek_operator.cli.crd import crd
@@ -16,6 +19,21 @@ _EXIT_CODES = """Exit codes: 0 good, 1 unexpected failure, 2 the input is wrong,
 4 the cluster cannot be reached."""
 
 
+def _tell_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if asked:
+        typer.echo(f"deepseek-operator {version('deepseek-operator')}")
+        raise typer.Exit
+
+
+def _options(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
+
+
 def _program(*, about: str) -> typer.Typer:
     program = typer.Typer(
         help=about,
@@ -28,6 +46,7 @@ def _program(*, about: str) -> typer.Typer:
     for command in (plan, render, fit, crd):
         program.command()(command)
     program.add_typer(rollout, name="rollout")
+    program.callback(help=about)(_options)
     return program
 
 

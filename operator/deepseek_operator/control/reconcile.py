@@ -16,7 +16,7 @@ from deepseek_operator.api import names
 from deepseek_operator.api.config import OperatorConfig
 from deepseek_operator.api.resource import Toleration
 from deepseek_operator.catalog.types import Catalog
-from deepseek_operator.control import kinds
+from deepseek_operator.control import kinds, model_config
 from deepseek_operator.control.cache import Cache, Key
 from deepseek_operator.control.carry import carry_out
 from deepseek_operator.control.catalogue import Catalogue
@@ -39,7 +39,7 @@ from deepseek_operator.control.verify import Verifier
 from deepseek_operator.lifecycle.actions import Decision
 from deepseek_operator.lifecycle.decide import decide
 from deepseek_operator.lifecycle.outcome import Outcome
-from deepseek_operator.lifecycle.records import ChildKey, DeploymentRecord, Snapshot
+from deepseek_operator.lifecycle.records import ChildKey, ConfigRecord, DeploymentRecord, Snapshot
 from deepseek_operator.lifecycle.resolve import Surroundings, resolve
 from deepseek_operator.plan.inventory import take_inventory
 from deepseek_operator.plan.types import Facts, Inventory
@@ -214,23 +214,34 @@ class Reconciler:
         keys = (secrets.token_urlsafe(32), secrets.token_urlsafe(32))
         seen = self._usage.version
         snapshot, outcome = self._resolve(deployment, taken, keys)
+        config = None
+        if outcome.wants_config and outcome.spec is not None:
+            config = await model_config.read_model_config(self._client, deployment, outcome.spec)
+            snapshot, outcome = self._resolve(deployment, taken, keys, config)
         if outcome.plan is not None and not outcome.stored and await self._usage.renew(seen=seen):
             # A plan is about to be made for good: choose by what is in use now.
-            snapshot, outcome = self._resolve(deployment, taken, keys)
+            snapshot, outcome = self._resolve(deployment, taken, keys, config)
         if outcome.refusal is not None and outcome.refusal.waits_for_cluster:
             nodes = self._cache.nodes_version
             wait = await self._verifier.renew_devices()
             if wait is not None:
                 self._queue.add_after((deployment.namespace, deployment.name), wait)
             if self._cache.nodes_version != nodes:
-                snapshot, outcome = self._resolve(deployment, taken, keys)
+                snapshot, outcome = self._resolve(deployment, taken, keys, config)
+        if config is not None and outcome.plan is None:
+            # Nothing watches the ConfigMap: it may come, or be mended.
+            self._queue.add_after((deployment.namespace, deployment.name), model_config.RETRY_SECONDS)
         if outcome.plan is not None and outcome.spec is not None:
             groups = 0 if outcome.spec.suspend else outcome.spec.replicas
             self._usage.claim(deployment.uid, outcome.plan, groups=groups)
         return decide(snapshot, outcome, now=datetime.now(UTC))
 
     def _resolve(
-        self, deployment: DeploymentRecord, taken: ChildKey | None, keys: tuple[str, str]
+        self,
+        deployment: DeploymentRecord,
+        taken: ChildKey | None,
+        keys: tuple[str, str],
+        config: ConfigRecord | None = None,
     ) -> tuple[Snapshot, Outcome]:
         snapshot = self._cache.snapshot(deployment, name_taken=taken, reports=self._reporter.answers(deployment.uid))
         troubles = self._troubles.known(snapshot)
@@ -238,7 +249,7 @@ class Reconciler:
             troubles = {**troubles, deployment.uid: unable}
         lost = {owner.revision for owner in snapshot.stateful_sets.values()} - snapshot.revisions.keys()
         copies = {key[1]: self._copies[key] for key in self._of(deployment.uid) if key[1] in lost}
-        snapshot = replace(snapshot, troubles=troubles, copies=copies)
+        snapshot = replace(snapshot, troubles=troubles, copies=copies, model_config=config)
         around = Surroundings(
             catalog=self._catalogue.current,
             config=self._config,
@@ -259,7 +270,8 @@ class Reconciler:
             return deployment
         key = (deployment.namespace, deployment.name)
         wait = self._told.get(key, 0.0) + STATUS_SECONDS - time.monotonic()
-        if wait > 0 and not _pressing(deployment.status, decision.status):
+        pressing = _pressing(deployment.status, decision.status)
+        if wait > 0 and not pressing:
             self._queue.add_after(key, wait)
             return deployment
         self._told[key] = time.monotonic()
@@ -269,7 +281,7 @@ class Reconciler:
             # Deleted, and the watch has not told yet.
             self._cache.forget(kinds.DEPLOYMENT, deployment.uid)
             raise
-        if _pressing(deployment.status, decision.status):
+        if pressing:
             # What was recorded may allow the next step, and no event need come to say so.
             self._queue.add(key)
         for event in decision.events:

@@ -27,6 +27,8 @@ class Outcome:
     stored: bool = False
     """The ControllerRevision with this content exists."""
     refusal: Refusal | None = None
+    wants_config: bool = False
+    """There is no plan before the ConfigMap of spec.modelConfig was read."""
     invalid: tuple[Problem, ...] = ()
     contents: Mapping[str, RevisionContent] = field(default_factory=dict)
     """Stored revisions that groups run, by hash."""

@@ -148,6 +148,16 @@ ChildKey = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigRecord:
+    """What stands in the ConfigMap of spec.modelConfig."""
+
+    text: str | None
+    """None: there is no such ConfigMap, or it has no such key."""
+    denied: bool = False
+    """The operator may not read it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """Everything one decision may read; no I/O happens after it was taken."""
 
@@ -168,5 +178,7 @@ class Snapshot:
     """Why the deployment, a StatefulSet or a pod makes no progress, by UID."""
     reports: Mapping[int, Report] = field(default_factory=dict)
     """By group: what engines said about their memory since status was written."""
+    model_config: ConfigRecord | None = None
+    """None: not read; it is read only where a plan is to be made (``Outcome.wants_config``)."""
     name_taken: ChildKey | None = None
     """A foreign object that holds a name we need."""
