@@ -109,6 +109,7 @@ class Operator:
         self._verifier = Verifier(self._client, self._cache, load(), namespaces=self._namespaces)
         port = int(os.environ.get("HTTP_PORT", HTTP_PORT))
         self._http = await http.serve(port=port, healthy=self._unhealthy, ready=self._unready)
+        QUEUE_DEPTH.set_function(lambda: len(self._queue))
         for part in (
             self._lead(),
             self._verify(),
@@ -224,7 +225,6 @@ class Operator:
 
     async def _gauges(self) -> None:
         while True:
-            QUEUE_DEPTH.set(len(self._queue))
             counts: dict[Stage, int] = {}
             for key in self._cache.keys:
                 deployment = self._cache.deployment(key)
