@@ -30,6 +30,7 @@ from deepseek_operator.control.client import ApiError, KubeClient, NotFoundError
 from deepseek_operator.control.execute import Executor
 from deepseek_operator.control.leader import LEASE_NAME, Elector
 from deepseek_operator.control.limiter import WriteLimiter
+from deepseek_operator.control.login import login
 from deepseek_operator.control.metrics import GROUPS, QUEUE_DEPTH
 from deepseek_operator.control.queue import WorkQueue
 from deepseek_operator.control.reconcile import Observers, Reconciler
@@ -80,7 +81,7 @@ class Operator:
             await self._client.close()
             raise
         registry = kopf.OperatorRegistry()
-        kopf.on.login(registry=registry)(kopf.login_via_client)
+        kopf.on.login(registry=registry)(login)
         kopf.on.startup(registry=registry)(self._start)
         kopf.on.cleanup(registry=registry)(self._finish)
         watch.register(registry, self._cache, self._seen, self._relist)
