@@ -30,6 +30,7 @@ from deepseek_operator.control.client import ApiError, KubeClient, NotFoundError
 from deepseek_operator.control.execute import Executor
 from deepseek_operator.control.leader import LEASE_NAME, Elector
 from deepseek_operator.control.limiter import WriteLimiter
+from deepseek_operator.control.login import login
 from deepseek_operator.control.metrics import GROUPS, QUEUE_DEPTH
 from deepseek_operator.control.queue import WorkQueue
 from deepseek_operator.control.reconcile import Observers, Reconciler
@@ -80,7 +81,7 @@ class Operator:
             await self._client.close()
             raise
         registry = kopf.OperatorRegistry()
-        kopf.on.login(registry=registry)(kopf.login_via_client)
+        kopf.on.login(registry=registry)(login)
         kopf.on.startup(registry=registry)(self._start)
         kopf.on.cleanup(registry=registry)(self._finish)
         watch.register(registry, self._cache, self._seen, self._relist)
@@ -109,6 +110,7 @@ class Operator:
         self._verifier = Verifier(self._client, self._cache, load(), namespaces=self._namespaces)
         port = int(os.environ.get("HTTP_PORT", HTTP_PORT))
         self._http = await http.serve(port=port, healthy=self._unhealthy, ready=self._unready)
+        QUEUE_DEPTH.set_function(lambda: len(self._queue))
         for part in (
             self._lead(),
             self._verify(),
@@ -224,7 +226,6 @@ class Operator:
 
     async def _gauges(self) -> None:
         while True:
-            QUEUE_DEPTH.set(len(self._queue))
             counts: dict[Stage, int] = {}
             for key in self._cache.keys:
                 deployment = self._cache.deployment(key)

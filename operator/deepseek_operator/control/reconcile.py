@@ -345,7 +345,7 @@ def _essence(status: Mapping[str, Any]) -> object:
 
 def _count_incidents(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     known = {g["index"]: g.get("incidents", [])[:1] for g in before.get("groups", ())}
-    for group in after["groups"]:
+    for group in after.get("groups", ()):
         latest = group.get("incidents", [])[:1]
         if latest and latest != known.get(group["index"]):
             INCIDENTS.labels(reason=latest[0]["reason"]).inc()

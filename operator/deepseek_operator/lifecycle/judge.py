@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -42,8 +42,16 @@ class Judge:
         return frozenset(pod.node for pods in self.snapshot.pods.values() for pod in pods if pod.node)
 
     def known(self) -> tuple[GroupEntry, ...]:
-        """The entries of status, completed by groups that status does not know."""
-        return read_entries(self.snapshot, now=self.now)
+        """The entries of status, completed by groups that status does not know.
+
+        Whether a group serves is what is seen now: an exchange must not count on one that failed since status was
+        written.
+        """
+        entries = read_entries(self.snapshot, now=self.now)
+        return tuple(replace(entry, ready=self._serves(entry)) for entry in entries)
+
+    def _serves(self, entry: GroupEntry) -> bool:
+        return entry.intent == "Run" and self.advance(entry, target=None, suspended=False).ready
 
     def observed(self, index: int) -> Observed:
         """What is seen of a group."""

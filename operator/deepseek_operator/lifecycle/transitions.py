@@ -47,7 +47,7 @@ def _condition_event(condition: Mapping[str, Any], old: Mapping[str, Any]) -> li
 def _incident_events(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Event]:
     known = {group["index"]: group.get("incidents", [])[:1] for group in before.get("groups", ())}
     events = []
-    for group in after["groups"]:
+    for group in after.get("groups", ()):
         latest = group.get("incidents", [])[:1]
         if latest and latest != known.get(group["index"], []):
             words = [latest[0].get("message", ""), latest[0].get("remedy", ""), "the whole group restarts"]
