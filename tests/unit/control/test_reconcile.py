@@ -16,6 +16,7 @@ from deepseek_operator.control.cache import Cache, Key
 from deepseek_operator.control.catalogue import Catalogue
 from deepseek_operator.control.client import ApiError, KubeClient
 from deepseek_operator.control.execute import Executor
+from deepseek_operator.control.lastlines import LogReader
 from deepseek_operator.control.leader import Elector
 from deepseek_operator.control.limiter import WriteLimiter
 from deepseek_operator.control.metrics import REGISTRY
@@ -42,6 +43,7 @@ class World:
         self.queue: WorkQueue[Key] = WorkQueue()
         self.verifier = Verifier(client, self.cache, load(), namespaces=())
         self.reporter = Reporter(lambda _: None)
+        self.logs = LogReader(client, lambda _: None)
         self.reconciler = Reconciler(
             client=client,
             cache=self.cache,
@@ -51,6 +53,7 @@ class World:
                 usage=Usage(client, self.cache, load(), namespaces=()),
                 catalogue=Catalogue(client, namespace="default", changed=lambda: None, may_write=lambda: False),
                 reporter=self.reporter,
+                logs=self.logs,
             ),
             queue=self.queue,
             config=OperatorConfig(),
