@@ -54,12 +54,15 @@ class LogReader:
     def look(
         self, deployment: DeploymentRecord, status: Mapping[str, Any], pods: Mapping[int, Sequence[PodRecord]]
     ) -> None:
-        """Start a read for each incident in ``status`` whose log is wanted and can still be had."""
+        """Start a read for each incident in ``status`` whose log is wanted and can still be had.
+
+        ``status`` is what was decided; the deployment's own is what was written, and only that may be forgotten here.
+        """
+        self._forget_written(deployment)
         for group in status.get("groups", ()):
             entry = read_entry(group)
             incident = entry.incidents[0] if entry.incidents else None
             if incident is None or not log_wanted(incident):
-                self._drop(deployment.uid, entry.index)
                 continue
             pod = _failed_pod(entry, pods.get(entry.index, ()))
             if pod is None or incident.rank is None:
@@ -81,11 +84,15 @@ class LogReader:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _drop(self, uid: str, group: int) -> None:
-        if found := self._found.get(uid):
-            found.pop(group, None)
-            if not found:
-                del self._found[uid]
+    def _forget_written(self, deployment: DeploymentRecord) -> None:
+        found = self._found.get(deployment.uid, {})
+        for group in deployment.status.get("groups", ()) if found else ():
+            latest: Mapping[str, Any] = next(iter(group.get("incidents", ())), {})
+            lines = found.get(group["index"])
+            if lines and (latest.get("log") or latest.get("time", "") > lines.time):
+                del found[group["index"]]
+        if not found:
+            self._found.pop(deployment.uid, None)
 
     def _remember(self, job: _Job) -> None:
         self._tried[job] = None
@@ -101,6 +108,8 @@ class LogReader:
                 lines = excerpt(text, load_operations(), time=time, rank=rank)
                 self._found.setdefault(uid, {})[group] = lines
                 self._done({key})
+        except Exception:
+            logger.exception("log of %s/%s", pod.namespace, pod.name)
         finally:
             del self._tasks[job]
 

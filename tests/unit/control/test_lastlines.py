@@ -6,6 +6,7 @@ import asyncio
 import copy
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -41,9 +42,11 @@ class Reading:
         self.woken: list[Key] = []
         self.reader = LogReader(client, self.woken.extend)
 
-    async def look(self, found: dict[str, Any] | None = None, *pods: Any) -> LastLines | None:
+    async def look(
+        self, decided: dict[str, Any] | None = None, *pods: Any, written: dict[str, Any] | None = None
+    ) -> LastLines | None:
         """One look, and the end of whatever it started."""
-        self.reader.look(DEPLOYMENT, found or status(), {0: pods or (POD,)})
+        self.reader.look(replace(DEPLOYMENT, status=written or {}), decided or status(), {0: pods or (POD,)})
         await asyncio.gather(*self.reader._tasks.values())  # noqa: SLF001 - the reader has no other end
         return self.reader.found("cr").get(0)
 
@@ -84,7 +87,9 @@ async def test_one_read_an_incident_and_rank_whatever_came_of_it(reading: Readin
 async def test_what_status_has_taken_over_is_forgotten(reading: Reading) -> None:
     reading.server.logs["x-g0-1", False] = b"words\n"
     assert await reading.look() is not None
-    assert await reading.look(status(log=["words"])) is None
+    decided = status(log=["words"])
+    assert await reading.look(decided) is not None, "decided is not written"
+    assert await reading.look(decided, written=decided) is None
 
 
 @pytest.mark.parametrize(
