@@ -93,7 +93,7 @@ def granted(role: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
 
 def test_the_operator_may_do_what_its_table_of_kinds_says_and_nothing_else() -> None:
     leader = installed("Role", "deepseek-operator-leader")
-    assert len(rights_in_code()) == len(kinds.ALL) + 2 + len(kinds.POD_GROUPS)  # status, finalizers
+    assert len(rights_in_code()) == len(kinds.ALL) + 3 + len(kinds.POD_GROUPS)  # status, finalizers, log
     catalog = installed("Role", "deepseek-operator-catalog")
     roles = (installed("ClusterRole"), leader, catalog)
     everything = granted({"rules": [rule for role in roles for rule in role["rules"]]})

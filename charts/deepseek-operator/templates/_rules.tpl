@@ -22,6 +22,10 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, delete]
+# The last lines of an engine that failed.
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
 # Generated API keys are posted once and never read back.
 - apiGroups: [""]
   resources: [secrets]

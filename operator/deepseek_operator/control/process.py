@@ -28,6 +28,7 @@ from deepseek_operator.control.cache import Cache, Key
 from deepseek_operator.control.catalogue import Catalogue
 from deepseek_operator.control.client import ApiError, KubeClient, NotFoundError, UnreachableError
 from deepseek_operator.control.execute import Executor
+from deepseek_operator.control.lastlines import LogReader
 from deepseek_operator.control.leader import LEASE_NAME, Elector
 from deepseek_operator.control.limiter import WriteLimiter
 from deepseek_operator.control.login import login
@@ -101,6 +102,7 @@ class Operator:
         lease = os.environ.get("LEASE_NAME", LEASE_NAME)
         self._elector = Elector(self._client, namespace=_own_namespace(), name=lease, identity=identity)
         self._reporter = Reporter(self._enqueue)
+        self._logs = LogReader(self._client, self._enqueue)
         self._catalogue = Catalogue(
             self._client,
             namespace=_own_namespace(),
@@ -126,6 +128,7 @@ class Operator:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._reporter.close()
+        await self._logs.close()
         await self._elector.release()
         await self._http.cleanup()
         await self._client.close()
@@ -180,7 +183,11 @@ class Operator:
             cache=self._cache,
             executor=executor,
             observers=Observers(
-                verifier=self._verifier, usage=usage, catalogue=self._catalogue, reporter=self._reporter
+                verifier=self._verifier,
+                usage=usage,
+                catalogue=self._catalogue,
+                reporter=self._reporter,
+                logs=self._logs,
             ),
             queue=self._queue,
             config=self._config,

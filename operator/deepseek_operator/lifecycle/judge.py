@@ -58,7 +58,13 @@ class Judge:
         owner, pods = self.snapshot.stateful_sets.get(index), self.snapshot.pods.get(index, ())
         uids = [self.snapshot.deployment.uid, *([owner.uid] if owner else []), *(pod.uid for pod in pods)]
         told = (self.snapshot.troubles[uid] for uid in uids if uid in self.snapshot.troubles)
-        return Observed(stateful_set=owner, pods=pods, dead_nodes=self.dead_nodes, trouble=next(told, ""))
+        return Observed(
+            stateful_set=owner,
+            pods=pods,
+            dead_nodes=self.dead_nodes,
+            trouble=next(told, ""),
+            last_lines=self.snapshot.last_lines.get(index),
+        )
 
     def advance(self, entry: GroupEntry, *, target: StartWith | None, suspended: bool) -> GroupEntry:
         """The entry after what is seen."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from deepseek_operator.lifecycle.entries import Report
+from deepseek_operator.lifecycle.entries import LastLines, Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +94,8 @@ class PodRecord:
     """RFC 3339: last change of condition Ready."""
     terminating_until: str = ""
     """RFC 3339: end of the grace of a pod that is being deleted."""
+    deletion_asked: str = ""
+    """RFC 3339: when its deletion was asked for."""
     disruption: str = ""
     """Reason of condition DisruptionTarget: EvictionByEvictionAPI, PreemptionByScheduler …"""
     ip: str = ""
@@ -180,5 +182,7 @@ class Snapshot:
     """By group: what engines said about their memory since status was written."""
     model_config: ConfigRecord | None = None
     """None: not read; it is read only where a plan is to be made (``Outcome.wants_config``)."""
+    last_lines: Mapping[int, LastLines] = field(default_factory=dict)
+    """By group: what the log of the rank that failed ended with, read since status was written."""
     name_taken: ChildKey | None = None
     """A foreign object that holds a name we need."""
