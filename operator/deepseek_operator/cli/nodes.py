@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from deepseek_operator.api.problems import InvalidInputError, Problem
 from deepseek_operator.cli.exits import ClusterUnreachableError
 from deepseek_operator.cli.files import read_documents
+from deepseek_operator.plan.storage import read_storage_classes
+from deepseek_operator.plan.types import StorageClass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
 
 _PAGE: Final = 500
 _TIMEOUT_SECONDS: Final = 15
-_DEFAULT_CLASS: Final = "storageclass.kubernetes.io/is-default-class"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,8 @@ class ClusterView:
     """Node manifests."""
     default_storage_class: bool | None
     """None: not known."""
+    storage_classes: Mapping[str, StorageClass] = field(default_factory=dict)
+    """By name; empty where they are not known."""
 
 
 def nodes_of_file(path: str) -> ClusterView:
@@ -76,7 +80,9 @@ def nodes_of_cluster() -> ClusterView:
     try:
         with client.ApiClient(settings) as api:
             nodes = tuple(_pages(client.CoreV1Api(api).list_node))
-            return ClusterView(nodes=nodes, default_storage_class=_has_default_class(api))
+            classes = _storage_classes(api)
+            default = None if classes is None else any(each.default for each in classes.values())
+            return ClusterView(nodes=nodes, default_storage_class=default, storage_classes=classes or {})
     except ApiException as error:
         raise ClusterUnreachableError(
             f"{settings.host} refused to list nodes: {error.status} {error.reason}; "
@@ -112,13 +118,12 @@ def _pages(method: Callable[..., Any]) -> Iterator[dict[str, Any]]:
             return
 
 
-def _has_default_class(api: ApiClient) -> bool | None:
-    """Whether a default StorageClass exists; None where the user may not see StorageClasses."""
+def _storage_classes(api: ApiClient) -> Mapping[str, StorageClass] | None:
+    """The StorageClasses by name; None where the user may not see them."""
     from kubernetes.client import StorageV1Api  # noqa: PLC0415
     from kubernetes.client.exceptions import ApiException  # noqa: PLC0415
 
     try:
-        classes = list(_pages(StorageV1Api(api).list_storage_class))
+        return read_storage_classes(_pages(StorageV1Api(api).list_storage_class))
     except ApiException:
         return None
-    return any(item["metadata"].get("annotations", {}).get(_DEFAULT_CLASS) == "true" for item in classes)
