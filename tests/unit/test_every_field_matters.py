@@ -56,6 +56,8 @@ WORDS = {
     "spec.fabric.rdma.resource": "rdma/other",
     "spec.fabric.interface": "eth7",
     "spec.weights.source": "pvc://claim/path",
+    "spec.weights.claimName": "claim",
+    "spec.weights.storageClassName": "standard",
     "spec.restartedAt": "2026-01-01T00:00:00Z",
     "spec.podTemplate.volumes[].hostPath": "/data",
     "spec.podTemplate.volumeMounts[].mountPath": "/data",
@@ -86,6 +88,7 @@ BASES: dict[str, dict[str, Any]] = {
         "precision": "int8",
         "weights": {"allowVariant": True},
     },
+    "spec.weights.credentialsSecret": {**BASE, "weights": {"source": "s3://bucket/v3-fp8"}},
 }
 """Leaves that matter only beside others."""
 TIGHT = {

@@ -162,17 +162,29 @@ class ConfigMapKey(Model):
 class Weights(Model):
     """Where the weights come from and where they are kept."""
 
-    source: Annotated[str, StringConstraints(max_length=512, pattern=r"^(hf://|pvc://|path:///).+$")] | None = None
-    """hf://org/name, pvc://claim/path, or path:///dir in a volume of podTemplate. Default: the model's own
-    repository for the precision."""
-    cache: Literal["auto", "node", "perRank"] = "auto"
-    """Where fetched weights are kept. node: the directory that the operator's configuration names; perRank: a
-    claim for each rank from the default StorageClass."""
+    source: (
+        Annotated[str, StringConstraints(max_length=512, pattern=r"^(hf://|modelscope://|s3://|pvc://|path:///).+$")]
+        | None
+    ) = None
+    """hf://org/name, modelscope://org/name, s3://bucket/prefix, pvc://claim/path, or path:///dir in a volume of
+    podTemplate. Default: the model's own repository for the precision."""
+    cache: Literal["auto", "node", "claim", "perRank", "ephemeral"] = "auto"
+    """Where weights are kept that are fetched or converted. claim: the shared claim `claimName`. node: the directory
+    that the operator's configuration names. perRank: a claim for each rank. ephemeral: the node's own disk, anew for
+    every pod. auto: claim where `claimName` is set, else node where it is configured, else perRank."""
+    claim_name: ObjectName | None = None
+    """An existing claim that the operator fills, ReadWriteMany where a group spans nodes; several deployments may
+    share it."""
+    storage_class_name: ObjectName | None = None
+    """StorageClass of the claims of cache perRank. Default: the cluster's."""
     allow_variant: bool = False
     """Lets the operator use quantised weights that another publisher than the model's made, where the model's own
     publisher has none in the precision."""
     token_secret: SecretKey | None = None
-    """Hub token; reaches only the init container that fetches."""
+    """Hub token; reaches only the container that fetches."""
+    credentials_secret: ObjectName | None = None
+    """Secret for an s3:// source, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, where needed, AWS_ENDPOINT_URL
+    and AWS_REGION; reaches only the container that fetches."""
 
 
 class KeysSecret(Model):

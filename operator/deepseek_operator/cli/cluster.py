@@ -23,7 +23,8 @@ from deepseek_operator.cli.files import read_documents
 from deepseek_operator.plan.inventory import read_node
 from deepseek_operator.plan.occupancy import allocated, holders, requested
 from deepseek_operator.plan.slices import devices_of, read_slices
-from deepseek_operator.plan.types import Node, NodeDevices
+from deepseek_operator.plan.storage import read_storage_classes
+from deepseek_operator.plan.types import Node, NodeDevices, StorageClass
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +41,6 @@ KINDS: Final = ("Node", "Pod", "ResourceClaim", "ResourceSlice", "DeviceClass", 
 PRINTED: Final = "kubectl get nodes,pods,storageclasses -A -o yaml"
 _PAGE: Final = 500
 _TIMEOUT_SECONDS: Final = 15
-_DEFAULT_CLASS: Final = "storageclass.kubernetes.io/is-default-class"
 _BOUND: Final = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
 _NOT_FOUND: Final = 404
 Owner = tuple[str, str]
@@ -57,10 +57,15 @@ class ClusterView:
     """Devices in ResourceSlices, by node."""
     held: Mapping[Owner, Mapping[str, int]]
     """Devices that pods and claims hold on each node, by the deployment that they belong to."""
-    default_storage_class: bool | None
-    """None: not known."""
+    storage_classes: Mapping[str, StorageClass] | None
+    """By name; None: not known."""
     unseen: tuple[str, ...] = ()
     """What could not be listed, and what that means, in sentences."""
+
+    @property
+    def default_storage_class(self) -> bool | None:
+        """Whether one of the classes is the default; None: not known."""
+        return None if self.storage_classes is None else any(each.default for each in self.storage_classes.values())
 
     def used_by_others(self, owner: Owner) -> dict[str, int]:
         """Devices in use on each node, a deployment's own pods apart."""
@@ -95,7 +100,7 @@ def read_file(path: str, catalog: Catalog) -> ClusterView:
             )
         found[kind].append(document)
     classes = found["StorageClass"]
-    return _view(found, catalog, default_storage_class=_has_default(classes) if classes else None)
+    return _view(found, catalog, storage_classes=read_storage_classes(classes) if classes else None)
 
 
 def read_context(catalog: Catalog) -> ClusterView:
@@ -188,15 +193,15 @@ def _read(api: ApiClient, catalog: Catalog) -> ClusterView:
         claims = resource.list_resource_claim_for_all_namespaces
         found["ResourceClaim"] = optional("ResourceClaims", taken, claims) or []
     classes = optional("StorageClasses", "a default one is assumed", storage.list_storage_class)
-    default = None if classes is None else _has_default(classes)
-    return _view(found, catalog, default_storage_class=default, unseen=tuple(unseen))
+    known = None if classes is None else read_storage_classes(classes)
+    return _view(found, catalog, storage_classes=known, unseen=tuple(unseen))
 
 
 def _view(
     found: Mapping[str, Iterable[Manifest]],
     catalog: Catalog,
     *,
-    default_storage_class: bool | None,
+    storage_classes: Mapping[str, StorageClass] | None,
     unseen: tuple[str, ...] = (),
 ) -> ClusterView:
     """The view of the objects of each kind."""
@@ -213,7 +218,7 @@ def _view(
         nodes=tuple(map(read_node, found.get("Node", ()))),
         published=devices_of(slices, found.get("DeviceClass", ()), catalog),
         held={owner: dict(nodes) for owner, nodes in held.items()},
-        default_storage_class=default_storage_class,
+        storage_classes=storage_classes,
         unseen=unseen,
     )
 
@@ -246,10 +251,3 @@ def _pages(method: Callable[..., Any], **options: str) -> Iterator[dict[str, Any
         position = page["metadata"].get("continue", "")
         if not position:
             return
-
-
-def _has_default(classes: Iterable[Manifest]) -> bool:
-    """Whether one of the StorageClasses is the default."""
-    return any(
-        ((item.get("metadata") or {}).get("annotations") or {}).get(_DEFAULT_CLASS) == "true" for item in classes
-    )

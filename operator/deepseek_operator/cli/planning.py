@@ -82,6 +82,8 @@ def surroundings(
         facts=Facts(
             default_storage_class=seen if default_storage_class is None else default_storage_class,
             node_path=config.weights.node_path,
+            tool_image=config.image,
+            storage_classes=view.storage_classes or {},
             allow_host_network=config.allow.host_network,
             allow_host_path=config.allow.host_path,
         ),

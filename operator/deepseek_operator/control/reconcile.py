@@ -268,6 +268,8 @@ class Reconciler:
             facts=Facts(
                 default_storage_class=self._verifier.default_storage_class,
                 node_path=self._config.weights.node_path,
+                tool_image=self._config.image,
+                storage_classes=self._verifier.storage_classes,
                 allow_host_network=self._config.allow.host_network,
                 allow_host_path=self._config.allow.host_path,
                 used=self._usage.by_others(deployment.uid),

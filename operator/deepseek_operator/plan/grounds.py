@@ -152,8 +152,9 @@ def _precision(question: Question, accelerator: Accelerator) -> str | Problem:
     if asked == "auto" and served:
         # Quantised weights of other publishers come last, and only where the user allows them.
         tried = served if question.spec.weights.allow_variant else usual
-        usable = [each for each in tried if _is_located(question, accelerator, each)]
-        return (usable or list(usual) or list(served))[0]
+        usable = {each: found for each in tried if (found := _located(question, accelerator, each))}
+        # Weights that exist before those that must be made first.
+        return min(usable, key=lambda each: usable[each].converted, default=(*usual, *served)[0])
     if asked in served:
         return asked
     if not served:
@@ -164,7 +165,7 @@ def _precision(question: Question, accelerator: Accelerator) -> str | Problem:
             "another engine or other accelerators",
         )
     others = ", ".join(usual or served)
-    located = all(_is_located(question, accelerator, each) for each in usual or served)
+    located = all(_located(question, accelerator, each) for each in usual or served)
     source = "" if located else " and spec.weights.source to such weights"
     return Problem(
         field="spec.precision",
@@ -174,8 +175,9 @@ def _precision(question: Question, accelerator: Accelerator) -> str | Problem:
     )
 
 
-def _is_located(question: Question, accelerator: Accelerator, precision: str) -> bool:
-    return isinstance(question.sources.find(precision, architecture=accelerator.architecture), Located)
+def _located(question: Question, accelerator: Accelerator, precision: str) -> Located | None:
+    found = question.sources.find(precision, architecture=accelerator.architecture)
+    return found if isinstance(found, Located) else None
 
 
 def _sparse_problem(question: Question, accelerator: Accelerator) -> Problem | None:

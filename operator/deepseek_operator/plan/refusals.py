@@ -19,7 +19,7 @@ from deepseek_operator.plan.suitability import told
 from deepseek_operator.plan.types import ExpertSpread, Facts, Inventory, Parallelism, Refusal
 
 LABELS_MISSING: Final = "LabelsMissing"
-_WAITING: Final = frozenset({NODES_MISSING, LABELS_MISSING, "NoVolume"})
+_WAITING: Final = frozenset({NODES_MISSING, LABELS_MISSING, "NoVolume", "StorageClassUnknown"})
 """Reasons that the cluster itself may cure."""
 _OTHER_HARDWARE: Final = frozenset({"PrecisionNotNative", "SparseAttentionMissing", "NotServedByEngine"})
 """Reasons that other hardware would cure, where the spec does not pin it."""
