@@ -138,7 +138,6 @@ def test_every_precision_has_a_footprint(run: Run, precision: str) -> None:
         (("--attention-data", "3"), "--attention-data"),
         (("--expert", "3"), "--expert"),
         (("--engine-version", "0.0.1"), "--engine-version"),
-        (("--engine", "lmdeploy"), "--engine"),
         (("--context-length", "200000"), "--context-length"),
         (("--mem-fraction", "0.3"), "--mem-fraction"),
         (("--tensor", "4"), "--tensor"),
