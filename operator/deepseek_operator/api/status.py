@@ -47,6 +47,7 @@ CONDITION_TYPES: Final = (
     "Stalled",
     "NetworkIsolated",
     "MemoryAsPlanned",
+    "RuntimeSupported",
 )
 """Every condition the operator sets; the CRD's default for status has them all as Unknown."""
 

@@ -13,6 +13,7 @@ from deepseek_operator.catalog.types import Catalog
 from deepseek_operator.engines.select import check_args, directories, doubts, launch
 from deepseek_operator.engines.types import Launch
 from deepseek_operator.lifecycle.records import ConfigRecord
+from deepseek_operator.plan.exposure import refused_flaws
 from deepseek_operator.plan.own_model import model_of, read_config, with_model
 from deepseek_operator.plan.placement import make_plan
 from deepseek_operator.plan.types import Facts, Inventory, Plan, Refusal
@@ -58,7 +59,11 @@ def plan_spec(
     """The plan of a spec whose engine arguments and mounts go with it, or why there is none."""
 
     def check(spec: Spec, plan: Plan) -> tuple[Problem, ...]:
-        return (*check_args(spec, plan), *collisions(spec, plan, directories=directories(plan, catalog)))
+        return (
+            *check_args(spec, plan),
+            *collisions(spec, plan, directories=directories(plan, catalog)),
+            *refused_flaws(spec, plan, catalog),
+        )
 
     outcome = make_plan(spec, inventory, catalog, facts, namespace=namespace, name=name, check=check)
     if isinstance(outcome, Refusal) or not (unchecked := doubts(spec, outcome)):

@@ -23,6 +23,7 @@ from deepseek_operator.catalog.types import Catalog
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.planning import plan_spec, revision_of, with_own_model
 from deepseek_operator.lifecycle.records import Snapshot
+from deepseek_operator.plan.exposure import known_flaws
 from deepseek_operator.plan.occupancy import widest
 from deepseek_operator.plan.offers import in_domains
 from deepseek_operator.plan.stored import restore
@@ -83,6 +84,7 @@ def resolve(snapshot: Snapshot, around: Surroundings, *, keys: tuple[str, str]) 
         plan=plan,
         stored=revision in snapshot.revisions and kept is not None and kept[0].template_hash == content.template_hash,
         contents=contents,
+        flaws=known_flaws(plan, around.catalog),
         keys=keys,
     )
 
