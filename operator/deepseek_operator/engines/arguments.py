@@ -107,7 +107,7 @@ def _unknown(field: str, name: str, flags: ReleaseFlags) -> _Finding:
     if not name.startswith("--") or name == "--":
         return _certainly(field, "InvalidArgument", f"{name!r} is not a flag; flags begin with two dashes")
     owned = owned_flags(flags.engine)
-    release = f"{flags.title} {flags.version}"
+    release = f"{load().engines[flags.engine].title} {flags.version}"
     if new := successor(flags.engine, name):
         return _by_release(field, "RemovedArgument", f"{release} no longer has {name}; {new}")
     matches = flags.starting_with(name)

@@ -43,8 +43,6 @@ class ReleaseFlags:
     """All flags of one release of an engine."""
 
     engine: str
-    title: str
-    """The engine's name as people write it."""
     version: str
     exact: bool
     """Whether they are those of the version asked for; else those of the nearest release that is known."""
@@ -144,7 +142,6 @@ def release_flags(engine: str, version: str) -> ReleaseFlags:
         by_spelling |= dict.fromkeys([name, *flag.aliases], flag)
     return ReleaseFlags(
         engine=engine,
-        title=document["title"],
         version=chosen,
         exact=_numbers(chosen) == _numbers(version),
         by_spelling=by_spelling,

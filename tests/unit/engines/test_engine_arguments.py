@@ -140,7 +140,9 @@ def test_variables_are_owned_by_engine(engine: str, name: str, *, owned: bool) -
     assert [each.reason for each in problems] == (["OwnedVariable"] if owned else [])
 
 
-RENAMED: Mapping[str, Mapping[str, Mapping[str, str]]] = yaml.safe_load((ENGINES / "renamed-flags.yaml").read_text())
+RENAMED: Mapping[str, Mapping[str, Mapping[str, str]]] = yaml.safe_load(
+    (ENGINES.parent / "renamed-flags.yaml").read_text()
+)
 
 
 @pytest.mark.parametrize(("engine", "name"), [(engine, name) for engine in RENAMED for name in RENAMED[engine]])
