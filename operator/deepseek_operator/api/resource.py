@@ -82,7 +82,8 @@ class Engine(Model):
     image_pull_secrets: Annotated[list[ObjectName], Field(max_length=8)] = []
     """Names of Secrets for pulling the image."""
     args: Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=1024)]], Field(max_length=64)] = []
-    """Further engine arguments, added last. Arguments that the operator owns are refused, unknown ones too."""
+    """Further engine arguments, added last. Arguments that the operator owns are refused. Unknown flags and values are
+    refused too; with an image of your own they are a warning."""
     env: Annotated[list[EnvVar], Field(max_length=64)] = []
     """Further environment variables of the engine container."""
     features: EngineFeatures = EngineFeatures()

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import pytest
 import yaml
 
+from deepseek_operator.engines.arguments import check
 from deepseek_operator.engines.flags import known_versions, release_flags, successor
 from deepseek_operator.engines.owned_flags import FLAGS
-from deepseek_operator.engines.select import check_args
 from deepseek_operator.plan.types import Plan
 from e2e.generate.flags import ENGINES
 from e2e.parsers import lmdeploy, tensorrt_llm, vllm
@@ -39,7 +39,7 @@ def asked(engine: str, version: str, words: Sequence[str]) -> Outcome:
 
 def told(engine: str, version: str, words: Sequence[str]) -> list[tuple[str, str]]:
     """What the user is told."""
-    problems = check_args(spec(engine={"args": list(words)}), of(engine, version))
+    problems = check(spec(engine={"args": list(words)}), of(engine, version))
     return [(each.reason, each.message) for each in problems]
 
 
@@ -50,6 +50,7 @@ SOUND = [
     ("vllm", "0.33.0", ["--max_num_batched_tokens", "8k"]),
     ("vllm", "0.33.0", ["--compilation-config.mode", "3"]),
     ("vllm", "0.33.0", ["--compilation_config.cudagraph_mode=NONE"]),
+    ("vllm", "0.33.0", ["--compilation-config.cudagraph_mode", "NONE"]),
     ("vllm", "0.33.0", ["--compilation-config", '{"mode": 3}']),
     ("vllm", "0.33.0", ["--kv-cache-memory-bytes", "None"]),
     ("vllm", "0.33.0", ["--moe-backend", "DEEP-GEMM"]),
@@ -106,6 +107,7 @@ OWNED = [
     ("vllm", "0.33.0", ["--speculative-config.method", "mtp"], "set spec.engine.features.mtp"),
     ("vllm", "0.33.0", ["--headless"], "connects the ranks itself"),
     ("vllm", "0.33.0", ["--max-model-l", "8"], "set spec.context.maxLength"),
+    ("vllm", "0.33.0", ["--max_model_l", "8"], "set spec.context.maxLength"),
     ("vllm", "0.33.0", ["--no-trust-remote-code"], "set spec.trustRemoteCode"),
     ("lmdeploy", "0.18.0", ["--tp", "8"], "set spec.parallelism.tensor"),
     ("lmdeploy", "0.18.0", ["--proxy-url", "http://x"], "connects the ranks itself"),
@@ -136,11 +138,13 @@ def test_what_the_operator_decides_is_refused_with_the_field_to_use(
     ],
 )
 def test_variables_are_owned_by_engine(engine: str, name: str, *, owned: bool) -> None:
-    problems = check_args(spec(engine={"env": [{"name": name, "value": "1"}]}), of(engine, known_versions(engine)[-1]))
+    problems = check(spec(engine={"env": [{"name": name, "value": "1"}]}), of(engine, known_versions(engine)[-1]))
     assert [each.reason for each in problems] == (["OwnedVariable"] if owned else [])
 
 
-RENAMED: Mapping[str, Mapping[str, Mapping[str, str]]] = yaml.safe_load((ENGINES / "renamed-flags.yaml").read_text())
+RENAMED: Mapping[str, Mapping[str, Mapping[str, str]]] = yaml.safe_load(
+    (ENGINES.parent / "renamed-flags.yaml").read_text()
+)
 
 
 @pytest.mark.parametrize(("engine", "name"), [(engine, name) for engine in RENAMED for name in RENAMED[engine]])
@@ -148,10 +152,10 @@ def test_a_renamed_flag_is_gone_somewhere_and_its_successor_is_there(engine: str
     assert set(RENAMED[engine][name]) == {"instead", "source"}
     without = [version for version in known_versions(engine) if not release_flags(engine, version).find(name)]
     assert without, f"every release has {name}"
-    instead = successor(engine, name)
-    assert instead is not None
     for version in without:
         flags = release_flags(engine, version)
+        instead = successor(flags, name)
+        assert instead is not None
         named = [word.rstrip(";,").partition("=")[0] for word in instead.split() if word.startswith("--")]
         assert [word for word in named if flags.find(word) is None] == []
         assert not set(named) & set(FLAGS[engine]), "the operator owns it"
