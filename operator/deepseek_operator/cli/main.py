@@ -13,6 +13,7 @@ from deepseek_operator.cli.plan import plan
 from deepseek_operator.cli.render import render
 from deepseek_operator.cli.rollout import rollout
 from deepseek_operator.cli.run import run
+from deepseek_operator.cli.support import support
 from deepseek_operator.cli.weights import program as weights
 
 _EXIT_CODES = """Exit codes: 0 good, 1 unexpected failure, 2 the input is wrong, 3 nothing offered fits,
@@ -43,7 +44,7 @@ def _program(*, about: str) -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    for command in (plan, render, fit, crd):
+    for command in (plan, render, fit, support, crd):
         program.command()(command)
     program.add_typer(rollout, name="rollout")
     program.callback(help=about)(_options)

@@ -67,17 +67,17 @@ def ground(question: Question, hardware: HardwareClass) -> Ground | Problem:
     """What is settled for a class, or the problem that no layout could cure."""
     spec = question.spec
     accelerator = next(each for each in question.catalog.accelerators if each.product == hardware.product)
-    precision = (
-        _unserved(question, accelerator) or _sparse_problem(question, accelerator) or _precision(question, accelerator)
-    )
+    found = find_release(spec.engine, question.catalog, vendor=hardware.vendor, architecture=hardware.architecture)
+    if (unserved := _unserved(question, accelerator)) is not None:
+        return unserved
+    if isinstance(found, Problem):
+        return found
+    precision = _sparse_problem(question, accelerator) or _precision(question, accelerator)
     if isinstance(precision, Problem):
         return precision
     located = question.sources.find(precision, architecture=accelerator.architecture)
     if isinstance(located, Problem):
         return located
-    found = find_release(spec.engine, question.catalog, vendor=hardware.vendor, architecture=hardware.architecture)
-    if isinstance(found, Problem):
-        return found
     room = splits.Room(
         product=hardware.product,
         devices=hardware.accelerators_per_node,
