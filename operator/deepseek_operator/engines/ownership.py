@@ -63,6 +63,8 @@ _OF_ENGINES: Final[Mapping[str, Mapping[str, str]]] = {
             _GROUP,
         ),
         "VLLM_API_KEY": _KEYS,
+        "VLLM_ENGINE_READY_TIMEOUT_S": "set spec.startup.deadlineSeconds",
+        "VLLM_PROCESS_NAME_PREFIX": "the probes know the workers by their names",
         # entrypoints/serve/rpc: with it set, /collective_rpc runs any method of the workers.
         "VLLM_SERVER_DEV_MODE": "it opens routes that run methods of the engine",
     },

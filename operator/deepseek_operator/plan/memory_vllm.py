@@ -2,8 +2,7 @@
 
 ``gpu_memory_utilization`` u is a share of the whole device. A profiling run measures what weights, the largest batch
 and everything outside torch take; the rest of ``u · total`` is the KV cache, in blocks (v1/worker/gpu_worker.py
-determine_available_memory). Decode graphs are captured afterwards, outside the share. Command lines for vLLM are not
-rendered yet: this is its memory model alone.
+determine_available_memory). Decode graphs are captured afterwards, outside the share.
 """
 
 from __future__ import annotations

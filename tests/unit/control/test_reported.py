@@ -96,6 +96,13 @@ async def test_the_figures_are_read_without_any_key() -> None:
     assert asked == ["/metrics no key"]
 
 
+async def test_vllm_tells_blocks_and_their_size() -> None:
+    page = 'vllm:cache_config_info{block_size="64",cache_dtype="auto",num_gpu_blocks="1000"} 1.0\n'
+    async with server(page) as (port, _):
+        report = await ask("127.0.0.1", port, engine="vllm", incarnation=1)
+    assert (report.kv_tokens, report.weights_gib) == (64_000, None)
+
+
 @pytest.mark.parametrize(
     ("page", "status", "says"),
     [
