@@ -23,6 +23,8 @@ class Diagnosis:
     remedy: str
     permanent: bool
     """The same start must fail in the same way."""
+    node: bool
+    """Its node is to blame."""
     source: str
 
 
@@ -65,6 +67,7 @@ class _DiagnosisEntry(Entry):
     pattern: Annotated[str, AfterValidator(_compiles)]
     remedy: str
     permanent: bool = False
+    node: bool = False
     source: str
 
 
@@ -83,6 +86,7 @@ def load_operations() -> Operations:
                 pattern=re.compile(entry.pattern, re.IGNORECASE),
                 remedy=entry.remedy,
                 permanent=entry.permanent,
+                node=entry.node,
                 source=entry.source,
             )
             for entry in read_entries("diagnoses.yaml", TypeAdapter(list[_DiagnosisEntry]))
