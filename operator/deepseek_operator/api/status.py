@@ -48,6 +48,7 @@ CONDITION_TYPES: Final = (
     "NetworkIsolated",
     "MemoryAsPlanned",
     "RuntimeSupported",
+    "DevicesHealthy",
 )
 """Every condition the operator sets; the CRD's default for status has them all as Unknown."""
 
@@ -176,6 +177,8 @@ class Incident(Model):
     """What the last words are known to mean."""
     remedy: Text | None = None
     """What would help."""
+    node_trouble: Text | None = None
+    """What was reported of the devices and the node of that rank then."""
     log: Annotated[list[Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=32)] | None = None
     """Last lines of the engine's log, without tokens and keys; of the latest incident only."""
 

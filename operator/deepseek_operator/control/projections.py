@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import zlib
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final, Literal
 
 from deepseek_operator.api import names
+from deepseek_operator.catalog.operations.load import load_operations
 from deepseek_operator.lifecycle.clock import moment, stamp
 from deepseek_operator.lifecycle.masking import masked
 from deepseek_operator.lifecycle.records import (
@@ -51,12 +53,42 @@ def project_node(body: Body) -> NodeRecord:
     conditions = body.get("status", {}).get("conditions", ())
     ready = next((c for c in conditions if c["type"] == "Ready"), {"status": "True"})
     taints = tuple(sorted(taint["key"] for taint in body.get("spec", {}).get("taints", ())))
+    agents = load_operations().node_conditions
     return NodeRecord(
         name=body["metadata"]["name"],
         out_of_service=OUT_OF_SERVICE in taints,
         not_ready_since=ready.get("lastTransitionTime", "") if ready["status"] != "True" else "",
         taints=taints,
+        ill=tuple(sorted(_told(c) for c in conditions if c["status"] == agents.get(c["type"]))),
+        offered=_devices(body.get("status", {}).get("allocatable", {})),
     )
+
+
+def _told(condition: Body) -> str:
+    """A condition of a node without its message, which some agents renew at each heartbeat."""
+    reason = condition.get("reason", "")
+    return f"{condition['type']}={condition['status']}" + (f" ({reason})" if reason else "")
+
+
+def _devices(amounts: Body) -> tuple[tuple[str, int], ...]:
+    """Extended resources, which are whole numbers; what the kubelet itself offers has no domain."""
+    return tuple(
+        (sys.intern(name), int(amount))
+        for name, amount in sorted(amounts.items())
+        if "/" in name and str(amount).isdecimal()
+    )
+
+
+def _unhealthy(status: Body) -> str:
+    """Devices that KEP-4680 reports unhealthy, by resource: ``nvidia.com/gpu GPU-1 is unhealthy (message)``."""
+    told = [
+        f"{resource['name']} {each.get('resourceID', '')} is unhealthy"
+        + (f" ({each['message']})" if each.get("message") else "")
+        for resource in status.get("allocatedResourcesStatus", ())
+        for each in resource.get("resources", ())
+        if each.get("health") == "Unhealthy"
+    ]
+    return masked("; ".join(told))[:MESSAGE_LIMIT]
 
 
 def project_child(body: Body) -> ChildRecord:
@@ -129,7 +161,16 @@ def project_pod(body: Body) -> PodRecord:
         deletion_asked=_deletion_asked(metadata),
         disruption=_true(conditions.get("DisruptionTarget", {})).get("reason", ""),
         ip=status.get("podIP", ""),
+        devices=_engine_devices(spec),
+        unhealthy=_unhealthy(engine or {}),
     )
+
+
+def _engine_devices(spec: Body) -> tuple[tuple[str, int], ...]:
+    for container in spec.get("containers", ()):
+        if container["name"] == names.ENGINE_CONTAINER:
+            return _devices(container.get("resources", {}).get("limits", {}))
+    return ()
 
 
 def _deletion_asked(metadata: Body) -> str:

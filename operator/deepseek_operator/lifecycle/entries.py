@@ -67,6 +67,8 @@ class Incident:
     diagnosis: str = ""
     """What the message or the log is known to mean."""
     remedy: str = ""
+    trouble: str = ""
+    """What was reported of the devices and the node of that rank then."""
     log: tuple[str, ...] = ()
     """Last lines of the engine's log; of the latest incident only."""
 
@@ -156,6 +158,7 @@ def read_entry(data: Mapping[str, Any]) -> GroupEntry:
                 ended=item.get("endedAt", ""),
                 diagnosis=item.get("diagnosis", ""),
                 remedy=item.get("remedy", ""),
+                trouble=item.get("nodeTrouble", ""),
                 log=tuple(item.get("log", ())),
             )
             for item in data.get("incidents", ())
@@ -242,6 +245,7 @@ def _write_incident(incident: Incident, detail: _Detail, *, log_bytes: int) -> d
         "endedAt": incident.ended if detail.places else "",
         "diagnosis": incident.diagnosis,
         "remedy": first_bytes(incident.remedy, detail.message_bytes) if detail.places else "",
+        "nodeTrouble": first_bytes(incident.trouble, detail.message_bytes) if detail.places else "",
         "log": list(last_lines(incident.log, log_bytes)),
     }
     return {key: value for key, value in data.items() if value not in ("", None, [])}

@@ -10,6 +10,7 @@ from functools import cached_property
 from deepseek_operator.catalog.operations.load import load_operations
 from deepseek_operator.lifecycle.adoption import read_entries
 from deepseek_operator.lifecycle.clock import moment
+from deepseek_operator.lifecycle.devices import troubled
 from deepseek_operator.lifecycle.entries import GroupEntry
 from deepseek_operator.lifecycle.groups import Limits, Observed, StartWith, advance, given_up
 from deepseek_operator.lifecycle.nodes import dead_nodes, drained, next_loss
@@ -63,6 +64,7 @@ class Judge:
             pods=pods,
             dead_nodes=self.dead_nodes,
             trouble=next(told, ""),
+            troubles={pod.uid: found for pod in pods if (found := troubled(pod, self.snapshot.nodes))},
             last_lines=self.snapshot.last_lines.get(index),
         )
 

@@ -39,6 +39,10 @@ class NodeRecord:
     """RFC 3339; empty while it is ready."""
     taints: tuple[str, ...] = ()
     """Keys."""
+    ill: tuple[str, ...] = ()
+    """Conditions that tell of broken accelerators, with their reasons."""
+    offered: tuple[tuple[str, int], ...] = ()
+    """Allocatable devices, by resource."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +104,10 @@ class PodRecord:
     """Reason of condition DisruptionTarget: EvictionByEvictionAPI, PreemptionByScheduler …"""
     ip: str = ""
     """Of the pod, once it has one."""
+    devices: tuple[tuple[str, int], ...] = ()
+    """That the engine was given, by resource."""
+    unhealthy: str = ""
+    """Devices of the engine that are reported unhealthy, as text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from deepseek_operator.api.names import LEADER_INDEX, PAUSED_ANNOTATION, POD_INDEX_LABEL, UID_LABEL, group_name
 from deepseek_operator.lifecycle.conditions import Condition, Truth, write_conditions
+from deepseek_operator.lifecycle.devices import devices_healthy
 from deepseek_operator.lifecycle.entries import GroupEntry, write_entries
 from deepseek_operator.lifecycle.groups import StartWith, given_up
 from deepseek_operator.lifecycle.objects import REVISIONS_KEPT
@@ -170,6 +171,7 @@ def _conditions(
         _network_isolated(snapshot, outcome, active),
         runtime_supported(outcome),
         memory_as_planned(outcome, active),
+        devices_healthy((snapshot.pods.get(entry.index, ()) for entry in active), snapshot.nodes),
     ]
 
 

@@ -37,6 +37,8 @@ def _condition_event(condition: Mapping[str, Any], old: Mapping[str, Any]) -> li
         return [_event("Normal", condition["reason"], condition["message"])]
     if kind == "Ready" and truth == "True":
         return [_event("Normal", condition["reason"], condition["message"])]
+    if kind == "DevicesHealthy" and truth == "False":
+        return [_event("Warning", condition["reason"], condition["message"])]
     if kind == "MemoryAsPlanned" and truth == "False":
         return [_event("Warning", "MemoryOffPlan", condition["message"])]
     if kind == "Stalled" and truth == "True" and condition["reason"] in _OWN_WORDS:

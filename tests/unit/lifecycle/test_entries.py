@@ -48,6 +48,7 @@ FULL = GroupEntry(
             signal="SIGKILL",
             ended="2026-01-01T11:59:59Z",
             diagnosis="CollectiveTimeout",
+            trouble="nvidia.com/gpu GPU-1 is unhealthy",
             remedy="r",
             log=("one", "two"),
         ),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -34,6 +35,8 @@ class Operations:
 
     diagnoses: tuple[Diagnosis, ...]
     drain_taints: frozenset[str]
+    node_conditions: Mapping[str, str]
+    """Of agents that watch accelerators: the status of each that tells of a defect, by type."""
 
     def diagnose(self, words: str) -> Diagnosis | None:
         """The first diagnosis whose pattern the words contain."""
@@ -76,6 +79,12 @@ class _DrainEntry(Entry):
     source: str
 
 
+class _ConditionEntry(_Entry):
+    type: str
+    bad: Literal["True", "False"]
+    source: str
+
+
 @cache
 def load_operations() -> Operations:
     """What comes with the package. Raises CatalogError when a file of it is wrong."""
@@ -92,6 +101,9 @@ def load_operations() -> Operations:
             for entry in read_entries("diagnoses.yaml", TypeAdapter(list[_DiagnosisEntry]))
         ),
         drain_taints=frozenset(entry.taint for entry in read_entries("drains.yaml", TypeAdapter(list[_DrainEntry]))),
+        node_conditions={
+            entry.type: entry.bad for entry in read_entries("node_conditions.yaml", TypeAdapter(list[_ConditionEntry]))
+        },
     )
 
 
