@@ -34,6 +34,7 @@ Stage = Literal[
     "Suspended",
     "Failed",
 ]
+WarmUpState = Literal["Pulling", "Failing", "Failed", "Pulled", "TimedOut"]
 Verdict = Literal["chosen", "feasible", "refused"]
 
 CONDITION_TYPES: Final = (
@@ -196,6 +197,20 @@ class ReportedMemory(Model):
     """Why the engine could not be asked."""
 
 
+class WarmUp(Model):
+    """The image of the revision that is to come, on the nodes of a group that still serves."""
+
+    template_hash: Hash | None = None
+    """Pod template of the revision that is to come."""
+    since: Time | None = None
+    """Since when it is pulled."""
+    state: WarmUpState | None = None
+    """Pulling; Failing: it cannot be pulled, and is tried again; Failed: for longer than spec.rollout.warmUpSeconds;
+    Pulled; TimedOut: it is not waited for any more."""
+    message: Text | None = None
+    """How many nodes have it, and what keeps it from the others."""
+
+
 class Group(Model):
     """One group of ranks."""
 
@@ -233,6 +248,8 @@ class Group(Model):
     """The last incidents."""
     memory: ReportedMemory | None = None
     """What the engine reported after the start, for condition MemoryAsPlanned."""
+    warm_up: WarmUp | None = None
+    """While a revision with another image is to replace the group."""
 
 
 class ForeignObject(Model):

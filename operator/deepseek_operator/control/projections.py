@@ -20,9 +20,11 @@ from deepseek_operator.lifecycle.records import (
     DeploymentRecord,
     NodeRecord,
     PodRecord,
+    PullRecord,
     RevisionRecord,
     StatefulSetRecord,
 )
+from deepseek_operator.lifecycle.stages import CONFIG_REASONS, IMAGE_REASONS
 from deepseek_operator.render.digest import owned_fields
 
 MESSAGE_LIMIT = 400
@@ -164,6 +166,40 @@ def project_pod(body: Body) -> PodRecord:
         devices=_engine_devices(spec),
         unhealthy=_unhealthy(engine or {}),
     )
+
+
+def project_pull(body: Body) -> PullRecord:
+    """A pod that only brings an image to a node."""
+    metadata, spec, status = body["metadata"], body["spec"], body.get("status", {})
+    owners = metadata.get("ownerReferences", ())
+    (container,) = status.get("containerStatuses") or ({},)
+    state, message = _pull_state(status, container)
+    return PullRecord(
+        name=metadata["name"],
+        namespace=metadata["namespace"],
+        uid=metadata["uid"],
+        owner=next((owner["uid"] for owner in owners if owner.get("controller")), ""),
+        node=metadata.get("annotations", {}).get(names.PULL_LABEL, ""),
+        image=spec["containers"][0]["image"],
+        state=state,
+        message=masked(message)[:MESSAGE_LIMIT],
+        created=metadata.get("creationTimestamp", ""),
+        deleting="deletionTimestamp" in metadata,
+    )
+
+
+def _pull_state(status: Body, container: Body) -> tuple[Literal["waiting", "pulled", "failing", "ended"], str]:
+    """A kubelet pulls first: whatever becomes of the container, once it is made the image is there."""
+    state = container.get("state", {})
+    waiting = state.get("waiting", {})
+    if "running" in state or "terminated" in state or waiting.get("reason") in CONFIG_REASONS:
+        return "pulled", ""
+    if waiting.get("reason") in IMAGE_REASONS:
+        return "failing", f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
+    if status.get("phase") == "Failed":
+        return "ended", f"{status.get('reason', 'Failed')}: {status.get('message', '')}".rstrip(": ")
+    scheduled: Body = next((c for c in status.get("conditions", ()) if c["type"] == "PodScheduled"), {})
+    return "waiting", scheduled.get("message", "") if scheduled.get("status") != "True" else ""
 
 
 def _engine_devices(spec: Body) -> tuple[tuple[str, int], ...]:

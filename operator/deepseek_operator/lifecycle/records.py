@@ -111,6 +111,27 @@ class PodRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PullRecord:
+    """A pod that only brings an image to a node."""
+
+    name: str
+    namespace: str
+    uid: str
+    owner: str
+    """UID of the controller."""
+    node: str
+    """That it is for, whether it is there yet or not."""
+    image: str
+    state: Literal["waiting", "pulled", "failing", "ended"]
+    """failing: the kubelet cannot pull, and tries again. ended: it failed before the image was there."""
+    message: str
+    """Why it waits, fails or ended."""
+    created: str
+    """RFC 3339."""
+    deleting: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChildRecord:
     """An object of ours, of any kind: who owns it and whether it still is as we applied it."""
 
@@ -176,6 +197,8 @@ class Snapshot:
     """By group."""
     pods: Mapping[int, tuple[PodRecord, ...]] = field(default_factory=dict)
     """By group, in order of rank."""
+    pulls: tuple[PullRecord, ...] = ()
+    """Pods that bring an image to a node."""
     children: Mapping[ChildKey, ChildRecord] = field(default_factory=dict)
     """All children, StatefulSets and revisions included."""
     revisions: Mapping[str, RevisionRecord] = field(default_factory=dict)

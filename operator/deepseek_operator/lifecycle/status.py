@@ -195,6 +195,14 @@ def _blocked(snapshot: Snapshot, outcome: Outcome, active: Sequence[GroupEntry])
         )
     if outcome.invalid or (outcome.refusal and not outcome.refusal.waits_for_cluster):
         return Condition(type="Stalled", status="True", reason=outcome.problems[0].reason, message=_told(outcome))
+    if broken := [entry for entry in active if entry.warm_up and entry.warm_up.state == "Failed"]:
+        told = "; ".join(f"group {entry.index}: {entry.warm_up.message}" for entry in broken[:8] if entry.warm_up)
+        return Condition(
+            type="Stalled",
+            status="True",
+            reason="ImagePullFailed",
+            message=f"{told}. Correct the image or its pull secrets; spec.rollout.warmUpSeconds 0 goes on without.",
+        )
     lost = [entry for entry in active if given_up(entry)]
     if lost and all(entry.ready or given_up(entry) for entry in active):
         told = "; ".join(f"group {entry.index}: {entry.message}" for entry in lost[:8])

@@ -79,7 +79,7 @@ class _DrainEntry(Entry):
     source: str
 
 
-class _ConditionEntry(_Entry):
+class _ConditionEntry(Entry):
     type: str
     bad: Literal["True", "False"]
     source: str
