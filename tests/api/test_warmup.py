@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.api.conftest import Operator, World, eventually
@@ -13,7 +15,7 @@ NEW = "registry.example/sglang:two"
 MISSING = "registry.example/sglang:missing"
 
 
-def image(tag: str) -> dict[str, object]:
+def image(tag: str) -> dict[str, Any]:
     return {"engine": {"image": tag}}
 
 
@@ -32,7 +34,7 @@ def warm_up(world: World) -> dict[str, str]:
 
 def test_the_image_is_on_the_groups_nodes_before_the_group_is_stopped(world: World) -> None:
     # A pod that pulls is Pending for five seconds.
-    slow = {"podTemplate": {"annotations": {"kwok.e2e/start-seconds": "5"}}}
+    slow: dict[str, Any] = {"podTemplate": {"annotations": {"kwok.e2e/start-seconds": "5"}}}
     world.apply(**image(OLD), **slow)
     world.wait_ready(seconds=60)
     before, where = {pod["metadata"]["uid"] for pod in world.pods()}, nodes(world)

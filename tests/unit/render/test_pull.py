@@ -63,11 +63,8 @@ def test_no_selector_of_a_group_or_of_the_api_takes_it_for_a_rank() -> None:
 
 
 def test_its_name_follows_from_node_and_image_and_is_no_ranks_name() -> None:
-    names = {
-        pull_pod(OWNER, node, revision(image=image))["metadata"]["name"]
-        for node in ("a", "b")
-        for image in ("i:1", "i:2")
-    }
+    pods = [pull_pod(OWNER, node, revision(image=image)) for node in ("a", "b") for image in ("i:1", "i:2")]
+    names = {found["metadata"]["name"] for found in pods}
     assert len(names) == 4
     assert all(name.startswith("x-pull-") and len(name) == 17 for name in names)
     assert pod()["metadata"]["name"] == pod()["metadata"]["name"]
