@@ -178,7 +178,12 @@ class World:
         return all("memory" in group for group in groups if group["ready"])
 
     def pods(self, name: str = "x") -> list[dict[str, Any]]:
-        return self.items("pods", f"{GROUP}/deployment={name}")
+        """The ranks; a pod that only brings an image to a node is none."""
+        return self.items("pods", f"{GROUP}/deployment={name},{GROUP}/group")
+
+    def pulls(self, name: str = "x") -> list[dict[str, Any]]:
+        """Pods that bring an image to a node."""
+        return self.items("pods", f"{GROUP}/pull={name}")
 
     def incarnations(self, name: str = "x") -> set[str]:
         return {pod["metadata"]["labels"][f"{GROUP}/incarnation"] for pod in self.pods(name)}

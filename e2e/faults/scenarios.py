@@ -16,6 +16,9 @@ Step = Callable[[User], Awaitable[None]]
 
 NEVER_READY: Final = {"annotations": {"kwok.e2e/ready": "false"}}
 """A revision whose engine never comes up (e2e/cluster/stages/pod.yaml)."""
+MISSING_IMAGE: Final = "registry.example/sglang:missing"
+"""One that no kubelet can pull (the same file)."""
+GOOD_IMAGE: Final = "registry.example/sglang:other"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,19 @@ async def _bad_then_good(user: User) -> None:
 
     await user.wait("the bad revision runs", started)
     await user.edit(podTemplate=None, servedName="good")
+    await user.ready()
+
+
+async def _image_missing_then_good(user: User) -> None:
+    await user.edit(engine={"image": MISSING_IMAGE})
+
+    async def failing() -> bool:
+        deployment = await user.deployment() or {}
+        groups = deployment.get("status", {}).get("groups", ())
+        return any(group.get("warmUp", {}).get("state") == "Failing" for group in groups)
+
+    await user.wait("the image that cannot be pulled is told", failing)
+    await user.edit(engine={"image": GOOD_IMAGE})
     await user.ready()
 
 
@@ -145,6 +161,12 @@ SCENARIOS: Final = tuple(
         ("scale-up", "1 → 2 groups", _serving(1), _scale_up),
         ("scale-down", "2 → 1 groups", _serving(2), _scale_down),
         ("bad-then-good", "a revision that never gets ready, then a good one", _serving(1), _bad_then_good),
+        (
+            "image-missing-then-good",
+            "an image that cannot be pulled stops no serving group, then one that can",
+            _serving(1),
+            _image_missing_then_good,
+        ),
         ("refused-then-good", "a spec that is refused, then a good one", _serving(1), _refused_then_good),
         ("engine-killed", "the engine of a worker rank ends with code 137", _serving(1), _group_failure),
         ("pod-deleted", "a worker's pod is deleted", _serving(1), _pod_deleted),

@@ -47,9 +47,22 @@ def end_engine(world: World, rank: int, *, code: int, ago: float = 0.0, message:
     ended = {"exitCode": code, "reason": "Error", "startedAt": stamp, "finishedAt": stamp, "message": message}
     (container,) = pod["status"]["containerStatuses"]
     container |= {"ready": False, "started": False, "state": {"terminated": ended}}
-    patch = json.dumps({"status": {"containerStatuses": [container]}})
-    arguments = ("patch", "pod", f"x-g0-{rank}", "--subresource=status", "--type=merge", "-p", patch)
-    world.kubectl("-n", world.namespace, *arguments)
+    patch_pod(world, rank, {"containerStatuses": [container]})
+
+
+def mark_device(world: World, rank: int, health: str) -> None:
+    """A kubelet reports the health of a device that a rank was given (KEP-4680)."""
+    pod = world.get("pod", f"x-g0-{rank}")
+    (container,) = pod["status"]["containerStatuses"]
+    devices = [{"resourceID": f"GPU-{number}", "health": "Healthy"} for number in range(7)]
+    devices.append({"resourceID": "GPU-7", "health": health})
+    container["allocatedResourcesStatus"] = [{"name": "nvidia.com/gpu", "resources": devices}]
+    patch_pod(world, rank, {"containerStatuses": [container]})
+
+
+def patch_pod(world: World, rank: int, status: dict[str, Any]) -> None:
+    arguments = ("patch", "pod", f"x-g0-{rank}", "--subresource=status", "--type=merge", "-p")
+    world.kubectl("-n", world.namespace, *arguments, json.dumps({"status": status}))
 
 
 def incident(world: World) -> dict[str, Any]:
@@ -108,3 +121,27 @@ def test_a_rank_that_failed_first_is_blamed_though_it_is_told_later(serving: Wor
     status = serving.wait_ready(seconds=60)["status"]
     assert status["groups"][0]["restarts"] == 1
     assert len(status["groups"][0]["incidents"]) == 1
+
+
+def test_a_broken_device_is_named_while_the_group_serves_and_ends_it_when_it_does_not(serving: World) -> None:
+    mark_device(serving, 1, "Unhealthy")
+    told = eventually(
+        lambda: (c := serving.condition("DevicesHealthy")).get("status") == "False" and c, what="the device is named"
+    )
+    assert told["reason"] == "DeviceUnhealthy"
+    assert "x-g0-1" in told["message"]
+    assert "nvidia.com/gpu GPU-7 is unhealthy" in told["message"]
+    assert serving.condition("Ready")["status"] == "True"
+    assert incident(serving) == {}
+    conditions = serving.get("pod", "x-g0-0")["status"]["conditions"]
+    for condition in conditions:
+        if condition["type"] in ("Ready", "ContainersReady"):
+            condition["status"] = "False"
+    broken = serving.get("pod", "x-g0-1")["spec"]["nodeName"]
+    patch_pod(serving, 0, {"conditions": conditions})
+    found = eventually(lambda: incident(serving), what="the incident")
+    assert (found["reason"], found["rank"], found["node"]) == ("DeviceUnhealthy", 1, broken)
+    status = serving.wait_ready(seconds=60)["status"]
+    assert status["groups"][0]["avoidedNodes"] == [broken]
+    assert broken not in {pod["spec"]["nodeName"] for pod in serving.pods()}
+    assert serving.condition("DevicesHealthy")["status"] == "True"

@@ -29,6 +29,7 @@ from deepseek_operator.lifecycle.policy import read_policy
 from deepseek_operator.lifecycle.records import ConfigRecord, ContainerRecord, NodeRecord
 from deepseek_operator.lifecycle.resolve import read_spec
 from deepseek_operator.lifecycle.rollout import plan_groups
+from deepseek_operator.lifecycle.warmup import WarmUps, due
 from deepseek_operator.lifecycle.watchdogs import watchdogs
 from deepseek_operator.plan.inventory import read_node, take_inventory
 from deepseek_operator.plan.types import Facts, Refusal
@@ -207,7 +208,12 @@ def reactions(spec: Spec) -> list[Any]:
     tries = [given_up(fail(entry(restarts=n), incident, limits=by, now=NOW)) for n in range(1001)]
     groups = [serving_entry(index) for index in range(64)]
     moved = plan_groups(groups, desired=64, suspended=False, target=OTHER, policy=policy, now=NOW)
-    return [dogs, lost, tries.count(False), [[e.index, e.intent] for e in moved]]
+    warm_ups = WarmUps(
+        target=OTHER, image="new", policy=policy, pulls=(), image_of=lambda _: "old", nodes_of=lambda _: {"n"}
+    )
+    warmed = [entry.warm_up for entry in warm_ups.warmed(groups[:1], now=NOW)]
+    waits = [str(due(found, policy)) for found in warmed if found]
+    return [dogs, lost, tries.count(False), [[e.index, e.intent] for e in moved], waits]
 
 
 def without_revision(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -19,9 +19,10 @@
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
+# Created are pods that bring a changed image to a node; ranks are made by their StatefulSets.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, delete]
+  verbs: [get, list, watch, create, delete]
 # The last lines of an engine that failed.
 - apiGroups: [""]
   resources: [pods/log]

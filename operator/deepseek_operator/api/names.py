@@ -38,6 +38,10 @@ KERNELS_LABEL: Final = f"{GROUP}/kernels"
 """On what keeps compiled kernels: the claim's name."""
 WEIGHTS_ANNOTATION: Final = f"{GROUP}/weights-of"
 """On what keeps weights: source, revision and size as JSON, for people and ``kubectl deepseek cache``."""
+PULL_LABEL: Final = f"{GROUP}/pull"
+"""On a pod that only brings an image to a node: which deployment's, and no rank of any group."""
+PULL_GATE: Final = f"{GROUP}/never-ready"
+"""Readiness gate of such a pod: no Service may send it a request."""
 
 CATALOG_LABEL: Final = f"{GROUP}/catalog"
 """Value ``true`` on a ConfigMap in the operator's own namespace: its keys extend the catalogue."""
@@ -57,6 +61,7 @@ POD_INDEX_LABEL: Final = "apps.kubernetes.io/pod-index"
 LEADER_INDEX: Final = "0"
 
 ENGINE_CONTAINER: Final = "engine"
+PULL_CONTAINER: Final = "pull"
 FETCH_CONTAINER: Final = "fetch-weights"
 CONVERT_CONTAINER: Final = "convert-weights"
 VERIFY_CONTAINER: Final = "verify-weights"
@@ -96,6 +101,11 @@ def revision_name(deployment: str, revision: str) -> str:
 def weights_job_name(deployment: str, digest: str) -> str:
     """The name of the Job that fills a shared claim; a changed Job has another digest."""
     return f"{deployment}-weights-{digest}"
+
+
+def pull_name(deployment: str, digest: str) -> str:
+    """The name of the pod that brings an image to a node; the digest is of both."""
+    return f"{deployment}-pull-{digest}"
 
 
 def pod_name(deployment: str, index: int, rank: int) -> str:

@@ -259,6 +259,10 @@ class Rollout(Model):
     """Groups that may be down at once because of the change."""
     max_surge: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] = 0
     """Groups that may exist beyond `replicas` meanwhile; they need accelerators of their own."""
+    warm_up_seconds: Annotated[int, Field(ge=0, le=86_400)] = 1800
+    """A changed image is brought to the nodes of a serving group before it is stopped, so that it is down only while it
+    starts. An image that does not arrive within so long is not waited for, except when it cannot be pulled: then the
+    old groups go on serving. 0: stop at once."""
 
 
 class Recovery(Model):

@@ -34,6 +34,7 @@ Stage = Literal[
     "Suspended",
     "Failed",
 ]
+WarmUpState = Literal["Pulling", "Failing", "Failed", "Pulled", "TimedOut"]
 Verdict = Literal["chosen", "feasible", "refused"]
 
 CONDITION_TYPES: Final = (
@@ -48,6 +49,7 @@ CONDITION_TYPES: Final = (
     "NetworkIsolated",
     "MemoryAsPlanned",
     "RuntimeSupported",
+    "DevicesHealthy",
 )
 """Every condition the operator sets; the CRD's default for status has them all as Unknown."""
 
@@ -176,6 +178,8 @@ class Incident(Model):
     """What the last words are known to mean."""
     remedy: Text | None = None
     """What would help."""
+    node_trouble: Text | None = None
+    """What was reported of the devices and the node of that rank then."""
     log: Annotated[list[Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=32)] | None = None
     """Last lines of the engine's log, without tokens and keys; of the latest incident only."""
 
@@ -191,6 +195,20 @@ class ReportedMemory(Model):
     """Weights of a device in GiB (2^30), a decimal number."""
     unknown: Text | None = None
     """Why the engine could not be asked."""
+
+
+class WarmUp(Model):
+    """The image of the revision that is to come, on the nodes of a group that still serves."""
+
+    template_hash: Hash | None = None
+    """Pod template of the revision that is to come."""
+    since: Time | None = None
+    """Since when it is pulled."""
+    state: WarmUpState | None = None
+    """Pulling; Failing: it cannot be pulled, and is tried again; Failed: for longer than spec.rollout.warmUpSeconds;
+    Pulled; TimedOut: it is not waited for any more."""
+    message: Text | None = None
+    """How many nodes have it, and what keeps it from the others."""
 
 
 class Group(Model):
@@ -230,6 +248,8 @@ class Group(Model):
     """The last incidents."""
     memory: ReportedMemory | None = None
     """What the engine reported after the start, for condition MemoryAsPlanned."""
+    warm_up: WarmUp | None = None
+    """While a revision with another image is to replace the group."""
 
 
 class ForeignObject(Model):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -26,6 +26,8 @@ from deepseek_operator.cli.planning import launch_of, plan_all, surroundings, vi
 from deepseek_operator.plan.types import Plan
 from deepseek_operator.render.apply_order import all_objects
 from deepseek_operator.render.owner import Owner
+from deepseek_operator.render.pull import pull_pod
+from deepseek_operator.render.revision import new_revision
 
 if TYPE_CHECKING:
     from deepseek_operator.api.config import OperatorConfig
@@ -35,7 +37,7 @@ UNKNOWN_UID: Final = "00000000-0000-0000-0000-000000000000"
 """Stands for the UID that the API server will give: owner references and labels carry it."""
 
 
-def render(
+def render(  # noqa: PLR0913 - typer reads the options from the signature
     *,
     filename: ResourceFiles,
     nodes: NodesFile = None,
@@ -45,6 +47,12 @@ def render(
     default_storage_class: DefaultStorageClass = None,
     model_config: ModelConfigFile = None,
     catalog: CatalogFiles = None,
+    warm_up: Annotated[
+        bool,
+        typer.Option(
+            "--warm-up", help="Also the pods that bring a changed image to the plan's nodes before a group is stopped."
+        ),
+    ] = False,
 ) -> None:
     """Print every object the operator would create, in apply order; the same input gives the same bytes.
 
@@ -69,7 +77,10 @@ def render(
                     manifest
                     for each in planned
                     if isinstance(each.outcome, Plan)
-                    for manifest in objects_of(each, each.outcome, settings)
+                    for manifest in [
+                        *objects_of(each, each.outcome, settings),
+                        *(pulls_of(each, each.outcome, settings) if warm_up else ()),
+                    ]
                 ],
                 output,
             )
@@ -82,6 +93,15 @@ def objects_of(planned: Planned, plan: Plan, config: OperatorConfig) -> list[dic
     owner = Owner(name=deployment.name, namespace=deployment.namespace, uid=deployment.uid or UNKNOWN_UID)
     launch = launch_of(planned, plan, config)
     return all_objects(owner, deployment.spec, plan, launch, config=config)
+
+
+def pulls_of(planned: Planned, plan: Plan, config: OperatorConfig) -> list[dict[str, Any]]:
+    """The pods that bring the image to as many of the plan's nodes as the deployment's groups need."""
+    deployment = planned.deployment
+    owner = Owner(name=deployment.name, namespace=deployment.namespace, uid=deployment.uid or UNKNOWN_UID)
+    revision = new_revision(owner=owner, spec=deployment.spec, plan=plan, launch=launch_of(planned, plan, config))
+    nodes = plan.hardware.nodes[: plan.nodes_per_group * deployment.spec.replicas]
+    return [pull_pod(owner, node, revision) for node in nodes]
 
 
 def _write(objects: list[dict[str, Any]], output: Output) -> None:

@@ -18,6 +18,7 @@ from deepseek_operator.control.projections import (
     project_deployment,
     project_node,
     project_pod,
+    project_pull,
     project_revision,
     project_stateful_set,
 )
@@ -28,6 +29,7 @@ from deepseek_operator.lifecycle.records import (
     DeploymentRecord,
     NodeRecord,
     PodRecord,
+    PullRecord,
     RevisionRecord,
     Snapshot,
     StatefulSetRecord,
@@ -49,7 +51,7 @@ class Cache:
         self._deployments: dict[Key, DeploymentRecord] = {}
         self._keys: dict[str, Key] = {}
         self._children: defaultdict[str, dict[ChildKey, ChildRecord]] = defaultdict(dict)
-        self._pods: defaultdict[str, dict[str, PodRecord]] = defaultdict(dict)
+        self._pods: defaultdict[str, dict[str, PodRecord | PullRecord]] = defaultdict(dict)
         self._nodes: dict[str, Node] = {}
         self._node_records: dict[str, NodeRecord] = {}
         self._node_uids: dict[str, str] = {}
@@ -174,9 +176,14 @@ class Cache:
         key = (deployment.namespace, deployment.name)
         for pod in self._pods.get(deployment.uid, {}).values():
             # Labels can be written by anybody: the name and the owner tell whose pod it is.
-            if (pod.namespace, pod.deployment) == key:
+            if isinstance(pod, PodRecord) and (pod.namespace, pod.deployment) == key:
                 pods[pod.group].append(pod)
         return pods
+
+    def _pulls(self, deployment: DeploymentRecord) -> tuple[PullRecord, ...]:
+        whose = (deployment.namespace, deployment.uid)
+        found = self._pods.get(deployment.uid, {}).values()
+        return tuple(each for each in found if isinstance(each, PullRecord) and (each.namespace, each.owner) == whose)
 
     def snapshot(
         self,
@@ -196,6 +203,7 @@ class Cache:
             deployment=deployment,
             stateful_sets={c.group: c for c in children.values() if isinstance(c, StatefulSetRecord)},
             pods={group: tuple(sorted(found, key=lambda pod: pod.rank)) for group, found in pods.items()},
+            pulls=self._pulls(deployment),
             children=children,
             revisions={c.revision: c for c in children.values() if isinstance(c, RevisionRecord)},
             nodes={
@@ -241,7 +249,7 @@ class Cache:
         concerned = self._concerned(owner) | self._concerned(earlier)
         if kind is kinds.POD:
             self._pods[earlier].pop(identity[1], None)
-            self._pods[owner][identity[1]] = project_pod(body)
+            self._pods[owner][identity[1]] = project_pull(body) if names.PULL_LABEL in labels else project_pod(body)
             return concerned
         project = {kinds.STATEFUL_SET: project_stateful_set, kinds.REVISION: project_revision}.get(kind, project_child)
         record = project(body)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from deepseek_operator.api import names
 from deepseek_operator.control.client import ApiError, ConflictError
 from deepseek_operator.control.execute import Executor, GangMissingError, NameTakenError, TooEarlyError
-from deepseek_operator.lifecycle.actions import Action, Apply, CreateOnce, EnsurePodGroup, StartGroup
+from deepseek_operator.lifecycle.actions import Action, Apply, CreateOnce, EnsurePodGroup, PullImage, StartGroup
 from deepseek_operator.lifecycle.records import ChildKey, DeploymentRecord
 
 logger = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def _group(action: Action) -> int | None:
 
 
 def _key(action: Action) -> ChildKey | None:
-    if isinstance(action, (Apply, CreateOnce, EnsurePodGroup, StartGroup)):
+    if isinstance(action, (Apply, CreateOnce, EnsurePodGroup, PullImage, StartGroup)):
         return action.manifest["kind"], action.manifest["metadata"]["name"]
     return None
 

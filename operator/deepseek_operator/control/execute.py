@@ -31,6 +31,7 @@ from deepseek_operator.lifecycle.actions import (
     DropPodGroup,
     EnsurePodGroup,
     Event,
+    PullImage,
     StartGroup,
     StopGroup,
 )
@@ -104,6 +105,8 @@ class Executor:
             name = action.manifest["metadata"]["name"]
             logger.info("%s/%s: %s %s %s", namespace, deployment.name, action.manifest["kind"], name, done)
             await self._apply(deployment, action.manifest, action.uid)
+        elif isinstance(action, PullImage):
+            await self._pull(deployment, action)
         elif isinstance(action, EnsurePodGroup):
             await self._ensure_pod_group(deployment, action.manifest)
         elif isinstance(action, DropPodGroup):
@@ -155,6 +158,18 @@ class Executor:
             await self._client.create(kinds.EVENT, manifest)
         except (ApiError, UnreachableError) as error:
             logger.warning("event %s of %s/%s was lost: %s", event.reason, deployment.namespace, deployment.name, error)
+
+    async def _pull(self, deployment: DeploymentRecord, action: PullImage) -> None:
+        await self._gate("create", kinds.POD.kind)
+        try:
+            answer = await self._client.create(kinds.POD, action.manifest)
+        except ConflictError as error:
+            if error.reason != ALREADY_EXISTS:
+                raise
+            answer = await self._client.get(kinds.POD, deployment.namespace, action.manifest["metadata"]["name"])
+            if not is_owned(answer, deployment):
+                raise
+        self._cache.put(kinds.POD, answer)
 
     async def _create_once(self, action: CreateOnce) -> None:
         kind = kinds.BY_KIND[action.manifest["kind"]]

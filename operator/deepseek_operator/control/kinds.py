@@ -5,7 +5,7 @@ kind                   kept by             verbs
 =====================  ==================  ============================================================
 DeepSeekDeployment     kopf watch          get list watch; status: update; finalizers: update
 StatefulSet            kopf watch          get list watch create patch delete
-Pod                    kopf watch          get list watch delete; log: get
+Pod                    kopf watch          get list watch create delete; log: get
 Node                   kopf watch          get list watch
 Service                kopf watch          get list watch create patch delete
 NetworkPolicy          kopf watch          get list watch create patch delete

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import zlib
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final, Literal
 
 from deepseek_operator.api import names
+from deepseek_operator.catalog.operations.load import load_operations
 from deepseek_operator.lifecycle.clock import moment, stamp
 from deepseek_operator.lifecycle.masking import masked
 from deepseek_operator.lifecycle.records import (
@@ -18,9 +20,11 @@ from deepseek_operator.lifecycle.records import (
     DeploymentRecord,
     NodeRecord,
     PodRecord,
+    PullRecord,
     RevisionRecord,
     StatefulSetRecord,
 )
+from deepseek_operator.lifecycle.stages import CONFIG_REASONS, IMAGE_REASONS
 from deepseek_operator.render.digest import owned_fields
 
 MESSAGE_LIMIT = 400
@@ -51,12 +55,42 @@ def project_node(body: Body) -> NodeRecord:
     conditions = body.get("status", {}).get("conditions", ())
     ready = next((c for c in conditions if c["type"] == "Ready"), {"status": "True"})
     taints = tuple(sorted(taint["key"] for taint in body.get("spec", {}).get("taints", ())))
+    agents = load_operations().node_conditions
     return NodeRecord(
         name=body["metadata"]["name"],
         out_of_service=OUT_OF_SERVICE in taints,
         not_ready_since=ready.get("lastTransitionTime", "") if ready["status"] != "True" else "",
         taints=taints,
+        ill=tuple(sorted(_told(c) for c in conditions if c["status"] == agents.get(c["type"]))),
+        offered=_devices(body.get("status", {}).get("allocatable", {})),
     )
+
+
+def _told(condition: Body) -> str:
+    """A condition of a node without its message, which some agents renew at each heartbeat."""
+    reason = condition.get("reason", "")
+    return f"{condition['type']}={condition['status']}" + (f" ({reason})" if reason else "")
+
+
+def _devices(amounts: Body) -> tuple[tuple[str, int], ...]:
+    """Extended resources, which are whole numbers; what the kubelet itself offers has no domain."""
+    return tuple(
+        (sys.intern(name), int(amount))
+        for name, amount in sorted(amounts.items())
+        if "/" in name and str(amount).isdecimal()
+    )
+
+
+def _unhealthy(status: Body) -> str:
+    """Devices that KEP-4680 reports unhealthy, by resource: ``nvidia.com/gpu GPU-1 is unhealthy (message)``."""
+    told = [
+        f"{resource['name']} {each.get('resourceID', '')} is unhealthy"
+        + (f" ({each['message']})" if each.get("message") else "")
+        for resource in status.get("allocatedResourcesStatus", ())
+        for each in resource.get("resources", ())
+        if each.get("health") == "Unhealthy"
+    ]
+    return masked("; ".join(told))[:MESSAGE_LIMIT]
 
 
 def project_child(body: Body) -> ChildRecord:
@@ -129,7 +163,50 @@ def project_pod(body: Body) -> PodRecord:
         deletion_asked=_deletion_asked(metadata),
         disruption=_true(conditions.get("DisruptionTarget", {})).get("reason", ""),
         ip=status.get("podIP", ""),
+        devices=_engine_devices(spec),
+        unhealthy=_unhealthy(engine or {}),
     )
+
+
+def project_pull(body: Body) -> PullRecord:
+    """A pod that only brings an image to a node."""
+    metadata, spec, status = body["metadata"], body["spec"], body.get("status", {})
+    owners = metadata.get("ownerReferences", ())
+    (container,) = status.get("containerStatuses") or ({},)
+    state, message = _pull_state(status, container)
+    return PullRecord(
+        name=metadata["name"],
+        namespace=metadata["namespace"],
+        uid=metadata["uid"],
+        owner=next((owner["uid"] for owner in owners if owner.get("controller")), ""),
+        node=metadata.get("annotations", {}).get(names.PULL_LABEL, ""),
+        image=spec["containers"][0]["image"],
+        state=state,
+        message=masked(message)[:MESSAGE_LIMIT],
+        created=metadata.get("creationTimestamp", ""),
+        deleting="deletionTimestamp" in metadata,
+    )
+
+
+def _pull_state(status: Body, container: Body) -> tuple[Literal["waiting", "pulled", "failing", "ended"], str]:
+    """A kubelet pulls first: whatever becomes of the container, once it is made the image is there."""
+    state = container.get("state", {})
+    waiting = state.get("waiting", {})
+    if "running" in state or "terminated" in state or waiting.get("reason") in CONFIG_REASONS:
+        return "pulled", ""
+    if waiting.get("reason") in IMAGE_REASONS:
+        return "failing", f"{waiting['reason']}: {waiting.get('message', '')}".rstrip(": ")
+    if status.get("phase") == "Failed":
+        return "ended", f"{status.get('reason', 'Failed')}: {status.get('message', '')}".rstrip(": ")
+    scheduled: Body = next((c for c in status.get("conditions", ()) if c["type"] == "PodScheduled"), {})
+    return "waiting", scheduled.get("message", "") if scheduled.get("status") != "True" else ""
+
+
+def _engine_devices(spec: Body) -> tuple[tuple[str, int], ...]:
+    for container in spec.get("containers", ()):
+        if container["name"] == names.ENGINE_CONTAINER:
+            return _devices(container.get("resources", {}).get("limits", {}))
+    return ()
 
 
 def _deletion_asked(metadata: Body) -> str:

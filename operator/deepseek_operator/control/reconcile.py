@@ -347,6 +347,7 @@ def _essence(status: Mapping[str, Any]) -> object:
             group.get(field)
             for field in ("index", "intent", "incarnation", "revision", "templateHash", "ready", "restarts")
         ]
+        + [group.get("warmUp", {}).get("state")]
         for group in status.get("groups", ())
     ]
     conditions = [

@@ -26,6 +26,13 @@ class Apply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PullImage:
+    """Bring an image to a node, by a pod that does nothing else; one of ours may be there already."""
+
+    manifest: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnsurePodGroup:
     """Make a gang scheduler's group object so, before the pods that it speaks of exist."""
 
@@ -82,7 +89,7 @@ class DeletePod:
     """Without grace: its node will never confirm."""
 
 
-Action = CreateOnce | Apply | EnsurePodGroup | DropPodGroup | StartGroup | StopGroup | Delete | DeletePod
+Action = CreateOnce | Apply | PullImage | EnsurePodGroup | DropPodGroup | StartGroup | StopGroup | Delete | DeletePod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

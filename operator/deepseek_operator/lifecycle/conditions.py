@@ -22,6 +22,7 @@ TYPES = (
     "NetworkIsolated",
     "MemoryAsPlanned",
     "RuntimeSupported",
+    "DevicesHealthy",
 )
 MESSAGE_LIMIT = 2048
 """Bytes."""

@@ -7,7 +7,7 @@ derived again from status and the cluster on the next pass, so a crash between a
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from deepseek_operator.lifecycle.actions import (
@@ -28,12 +28,14 @@ from deepseek_operator.lifecycle.groups import StartWith
 from deepseek_operator.lifecycle.judge import Judge
 from deepseek_operator.lifecycle.objects import difference, group_children, groups_of, mend, surplus_revisions
 from deepseek_operator.lifecycle.outcome import Outcome
+from deepseek_operator.lifecycle.pulls import work
 from deepseek_operator.lifecycle.records import PodRecord, Snapshot, StatefulSetRecord
 from deepseek_operator.lifecycle.reported import with_reports
 from deepseek_operator.lifecycle.rollout import plan_groups
 from deepseek_operator.lifecycle.stages import CONFIG_REASONS
 from deepseek_operator.lifecycle.status import build_status, paused_status
 from deepseek_operator.lifecycle.transitions import transitions
+from deepseek_operator.lifecycle.warmup import pulling, without
 from deepseek_operator.render.apply_order import CREATED_ONCE_KINDS, POD_GROUP, group_objects, shared_objects
 from deepseek_operator.render.digest import with_desired_hash
 from deepseek_operator.render.gang import pod_group
@@ -49,17 +51,21 @@ def decide(snapshot: Snapshot, outcome: Outcome, *, now: datetime) -> Decision:
     judge = Judge(snapshot=snapshot, outcome=outcome, now=now)
     target = _target(outcome)
     suspended = outcome.spec.suspend if outcome.spec else False
-    known = judge.known()
+    recorded = judge.known()
+    warm_ups = judge.warm_ups(target)
+    known = warm_ups.warmed(recorded, now=now) if warm_ups else tuple(without(entry) for entry in recorded)
     entries = plan_groups(
         known,
         desired=_desired_groups(known, outcome),
         suspended=suspended,
         target=target,
         policy=judge.policy,
+        held=warm_ups.held(recorded, known) if warm_ups else frozenset(),
         now=now,
     )
     entries = tuple(judge.advance(entry, target=target, suspended=suspended) for entry in entries)
-    entries = with_reports((entry for entry in entries if not _removed(snapshot, entry)), snapshot.reports)
+    entries = tuple(_warm_up_told(entry) for entry in entries if not _removed(snapshot, entry))
+    entries = with_reports(entries, snapshot.reports)
     status = build_status(snapshot, outcome, entries, target=target, time=stamp(now))
     work = _Work(judge=judge, opened=judge.opened(entries))
     return Decision(
@@ -90,6 +96,13 @@ def _desired_groups(known: Sequence[GroupEntry], outcome: Outcome) -> int:
         return outcome.spec.replicas
     # Not the number in status: groups that were adopted after status was lost count, too.
     return sum(entry.intent != "Remove" for entry in known)
+
+
+def _warm_up_told(entry: GroupEntry) -> GroupEntry:
+    """A group that serves and waits for an image says so; one that does not serve waits for none."""
+    if not (entry.intent == "Run" and entry.ready):
+        return without(entry)
+    return replace(entry, message=entry.warm_up.message) if pulling(entry) and entry.warm_up else entry
 
 
 def _removed(snapshot: Snapshot, entry: GroupEntry) -> bool:
@@ -127,6 +140,7 @@ class _Work:
         starting = any(self._starts(entry) or self._lacks_config(entry) for entry in entries)
         for entry in entries:
             yield from self._stops(entry)
+        yield from self._pulls(entries)
         yield from self._revision()
         yield from self._shared(starting=starting)
         for entry in entries:
@@ -139,6 +153,12 @@ class _Work:
                 self.outcome.content.hash if self.outcome.content else "",
             },
         )
+
+    def _pulls(self, entries: Sequence[GroupEntry]) -> Iterator[Action]:
+        waiting = [entry for entry in entries if pulling(entry)]
+        nodes = frozenset(node for entry in waiting for node in self.judge.usable_nodes(entry.index))
+        content = self.outcome.content if waiting else None
+        yield from work(self._owner, nodes, content, self.snapshot.pulls, now=self.judge.now)
 
     def _revision(self) -> Iterator[Action]:
         content = self.outcome.content

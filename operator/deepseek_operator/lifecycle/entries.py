@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from deepseek_operator.api.status import Intent, Stage
+from deepseek_operator.api.status import Intent, Stage, WarmUpState
 from deepseek_operator.lifecycle.bounds import first_bytes, last_lines
 
 INCIDENTS_KEPT = 3
@@ -34,7 +34,7 @@ _DETAILS: Final = (
     _Detail(incidents=INCIDENTS_KEPT, message_bytes=512, log_bytes=400, places=True),
     _Detail(incidents=1, message_bytes=160, log_bytes=0, places=True),
     _Detail(incidents=1, message_bytes=64, log_bytes=0, places=True),
-    _Detail(incidents=1, message_bytes=16, log_bytes=0, places=False),
+    _Detail(incidents=1, message_bytes=12, log_bytes=0, places=False),
 )
 """From most to least; the last keeps 64 failed groups of four ranks within the limit."""
 
@@ -67,6 +67,8 @@ class Incident:
     diagnosis: str = ""
     """What the message or the log is known to mean."""
     remedy: str = ""
+    trouble: str = ""
+    """What was reported of the devices and the node of that rank then."""
     log: tuple[str, ...] = ()
     """Last lines of the engine's log; of the latest incident only."""
 
@@ -90,6 +92,18 @@ class Report:
     kv_tokens: int | None = None
     weights_gib: float | None = None
     unknown: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WarmUp:
+    """How far the image of the revision that is to come is on a serving group's nodes."""
+
+    template_hash: str
+    """Of the revision that is to come."""
+    since: str
+    """RFC 3339, UTC."""
+    state: WarmUpState = "Pulling"
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +135,8 @@ class GroupEntry:
     incidents: tuple[Incident, ...] = ()
     reported: Report | None = None
     """Asked once an incarnation."""
+    warm_up: WarmUp | None = None
+    """While a revision with another image is to replace it."""
 
 
 def read_entry(data: Mapping[str, Any]) -> GroupEntry:
@@ -156,11 +172,13 @@ def read_entry(data: Mapping[str, Any]) -> GroupEntry:
                 ended=item.get("endedAt", ""),
                 diagnosis=item.get("diagnosis", ""),
                 remedy=item.get("remedy", ""),
+                trouble=item.get("nodeTrouble", ""),
                 log=tuple(item.get("log", ())),
             )
             for item in data.get("incidents", ())
         ),
         reported=_read_report(data["memory"]) if "memory" in data else None,
+        warm_up=_read_warm_up(data["warmUp"]) if "warmUp" in data else None,
     )
 
 
@@ -204,8 +222,28 @@ def _write_entry(entry: GroupEntry, detail: _Detail) -> dict[str, Any]:
             for number, incident in enumerate(entry.incidents[: detail.incidents])
         ],
         "memory": _write_report(entry.reported, detail) if entry.reported else "",
+        "warmUp": _write_warm_up(entry.warm_up, detail) if entry.warm_up else "",
     }
     return {key: value for key, value in data.items() if value not in ("", [])}
+
+
+def _read_warm_up(data: Mapping[str, Any]) -> WarmUp:
+    return WarmUp(
+        template_hash=data["templateHash"],
+        since=data["since"],
+        state=data.get("state", "Pulling"),
+        message=data.get("message", ""),
+    )
+
+
+def _write_warm_up(warm_up: WarmUp, detail: _Detail) -> dict[str, Any]:
+    data = {
+        "templateHash": warm_up.template_hash,
+        "since": warm_up.since,
+        "state": warm_up.state,
+        "message": first_bytes(warm_up.message, detail.message_bytes) if detail.places else "",
+    }
+    return {key: value for key, value in data.items() if value}
 
 
 def _read_report(data: Mapping[str, Any]) -> Report:
@@ -242,6 +280,7 @@ def _write_incident(incident: Incident, detail: _Detail, *, log_bytes: int) -> d
         "endedAt": incident.ended if detail.places else "",
         "diagnosis": incident.diagnosis,
         "remedy": first_bytes(incident.remedy, detail.message_bytes) if detail.places else "",
+        "nodeTrouble": first_bytes(incident.trouble, detail.message_bytes) if detail.places else "",
         "log": list(last_lines(incident.log, log_bytes)),
     }
     return {key: value for key, value in data.items() if value not in ("", None, [])}

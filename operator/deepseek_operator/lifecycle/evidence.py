@@ -8,7 +8,7 @@ what was decided stay, the rank that failed first and what it said are put right
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -75,7 +75,12 @@ def log_wanted(incident: Incident) -> bool:
 
 
 def completed(
-    entry: GroupEntry, pods: Sequence[PodRecord], lines: LastLines | None, operations: Operations
+    entry: GroupEntry,
+    pods: Sequence[PodRecord],
+    lines: LastLines | None,
+    operations: Operations,
+    *,
+    troubles: Mapping[str, str],
 ) -> GroupEntry:
     """The entry whose latest incident has the evidence that came in since it was recorded."""
     if not entry.incidents:
@@ -83,7 +88,8 @@ def completed(
     latest, *earlier = entry.incidents
     amended = latest
     if entry.intent == "Stop" and (first := _failed_first(entry, latest, pods)):
-        amended = diagnosed(of_engine(first, latest.time), operations)
+        trouble = troubles.get(first.uid, "")
+        amended = diagnosed(replace(of_engine(first, latest.time), trouble=trouble), operations)
     if lines and log_wanted(amended) and (lines.time, lines.rank) == (amended.time, amended.rank) and lines.lines:
         amended = replace(amended, log=lines.lines)
         if lines.diagnosis and not amended.diagnosis:

@@ -22,8 +22,8 @@ An incarnation never starts before every pod of the last one is gone: a rank mus
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from deepseek_operator.api.status import Stage
@@ -54,6 +54,8 @@ class Observed:
     dead_nodes: Collection[str] = frozenset()
     trouble: str = ""
     """Why pods or containers do not come, where an event tells."""
+    troubles: Mapping[str, str] = field(default_factory=dict)
+    """What is reported of the devices and the node of each pod, by its UID."""
     last_lines: LastLines | None = None
     """The end of the log of the rank that failed, once it was read."""
 
@@ -112,12 +114,18 @@ def advance(
         return _staged(entry, "BackingOff", f"next start at {entry.not_before}", now=now)
     if start_with is None:
         return _staged(entry, "Failed", "no revision to start: see condition Accepted", now=now)
-    return _started(entry, start_with, forget=changed, spare=limits.shape.spare_nodes, now=now)
+    return _started(entry, start_with, forget=changed, limits=limits, now=now)
 
 
-def _started(entry: GroupEntry, start_with: StartWith, *, forget: bool, spare: int, now: datetime) -> GroupEntry:
+def _started(entry: GroupEntry, start_with: StartWith, *, forget: bool, limits: Limits, now: datetime) -> GroupEntry:
     """The next incarnation; a changed revision gets a fresh budget and every node again."""
-    avoided = () if forget else avoided_nodes(entry.incidents, known=entry.avoided_nodes, spare=spare)
+    avoided = (
+        ()
+        if forget
+        else avoided_nodes(
+            entry.incidents, known=entry.avoided_nodes, spare=limits.shape.spare_nodes, operations=limits.operations
+        )
+    )
     started = replace(
         entry,
         intent="Run",
@@ -180,7 +188,7 @@ def fail(entry: GroupEntry, incident: Incident, *, limits: Limits, now: datetime
 
 def _evidence_completed(entry: GroupEntry, observed: Observed, limits: Limits) -> GroupEntry:
     """The entry with what is known by now of its latest incident; that may end the attempts."""
-    after = completed(entry, observed.pods, observed.last_lines, limits.operations)
+    after = completed(entry, observed.pods, observed.last_lines, limits.operations, troubles=observed.troubles)
     if after is entry or after.intent != "Stop":
         return after
     before = after.restarts - (after.incidents[0].reason not in UNCOUNTED)
@@ -206,7 +214,8 @@ def _next_start(entry: GroupEntry, incident: Incident, *, restarts: int, limits:
 
 def _advance_running(entry: GroupEntry, observed: Observed, *, limits: Limits, now: datetime) -> GroupEntry:
     if incident := _incident(entry, observed, limits=limits, now=now):
-        return fail(entry, incident, limits=limits, now=now)
+        trouble = next((observed.troubles.get(pod.uid, "") for pod in observed.pods if pod.rank == incident.rank), "")
+        return fail(entry, replace(incident, trouble=trouble), limits=limits, now=now)
     size = limits.shape.size
     pods = [pod for pod in observed.pods if pod.incarnation == entry.incarnation]
     older = len(observed.pods) - len(pods)

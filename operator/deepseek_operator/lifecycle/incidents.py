@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from deepseek_operator.catalog.operations.load import Operations
+from deepseek_operator.lifecycle.devices import UNHEALTHY
 from deepseek_operator.lifecycle.entries import GroupEntry, Incident
 from deepseek_operator.lifecycle.exits import signal_of, told_exit
 from deepseek_operator.lifecycle.masking import masked
@@ -31,7 +33,9 @@ _DISRUPTIONS = {
 }
 """Reasons of the pod condition DisruptionTarget
 (https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions)."""
-_OF_NODES = frozenset({"NodeLost", "EngineExited", "OOMKilled", "PodFailed", "RankUnready", "StartupDeadlineExceeded"})
+_OF_NODES = frozenset(
+    {"NodeLost", "EngineExited", "OOMKilled", "PodFailed", "RankUnready", "StartupDeadlineExceeded", UNHEALTHY}
+)
 """Reasons that may lie in the node; twice on the same node and the group avoids it."""
 
 
@@ -46,7 +50,8 @@ def find_incident(
     current = [pod for pod in pods if pod.incarnation == entry.incarnation]
     if ended := first_to_end([pod for pod in current if engine_ended(pod)]):
         return of_engine(ended, time)
-    for check in (_failed, _node_lost, _deleted):
+    checks = [_failed, _node_lost, _deleted] if all(pod.ready for pod in current) else _CHECKS_UNREADY
+    for check in checks:
         for pod in current:
             if found := check(pod, dead_nodes):
                 reason, message = found
@@ -112,6 +117,16 @@ def _deleted(pod: PodRecord, _dead: Collection[str]) -> tuple[str, str] | None:
     return "PodDeleted", f"The pod of rank {pod.rank} is being deleted"
 
 
+def _device_unhealthy(pod: PodRecord, _dead: Collection[str]) -> tuple[str, str] | None:
+    if not pod.unhealthy or pod.engine.state != "running":
+        return None
+    return UNHEALTHY, f"The group does not serve, and of rank {pod.rank} {pod.unhealthy}"
+
+
+_CHECKS_UNREADY = (_failed, _node_lost, _deleted, _device_unhealthy)
+"""Of a group that does not serve; one that does is not stopped for what is reported of its devices."""
+
+
 def _membership_broken(entry: GroupEntry, pods: Sequence[PodRecord], time: str) -> Incident | None:
     present = {pod.uid for pod in pods}
     for member in entry.members:
@@ -126,14 +141,19 @@ def _membership_broken(entry: GroupEntry, pods: Sequence[PodRecord], time: str) 
     return None
 
 
-def avoided_nodes(incidents: Sequence[Incident], *, known: Sequence[str], spare: int) -> tuple[str, ...]:
+def avoided_nodes(
+    incidents: Sequence[Incident], *, known: Sequence[str], spare: int, operations: Operations
+) -> tuple[str, ...]:
     """Nodes that the next start should avoid, those avoided already first, at most ``spare``.
 
-    A node is avoided when two of the incidents that are remembered began there.
+    A node is avoided when two of the incidents that are remembered began there, or one of which the node is known to be
+    the cause: its devices are reported broken, or the engine's words say so.
     """
+    defects = {diagnosis.name for diagnosis in operations.diagnoses if diagnosis.node}
     blamed = [incident.node for incident in incidents if incident.node and incident.reason in _OF_NODES]
-    repeated = sorted({node for node in blamed if blamed.count(node) > 1} - set(known))
-    return (*known, *repeated)[: min(spare, AVOIDED_LIMIT)]
+    proven = {i.node for i in incidents if i.node in blamed and (i.trouble or i.diagnosis in defects)}
+    repeated = {node for node in blamed if blamed.count(node) > 1}
+    return (*known, *sorted((repeated | proven) - set(known)))[: min(spare, AVOIDED_LIMIT)]
 
 
 def backoff_seconds(restarts: int, *, seed: str) -> float:

@@ -10,13 +10,17 @@ from functools import cached_property
 from deepseek_operator.catalog.operations.load import load_operations
 from deepseek_operator.lifecycle.adoption import read_entries
 from deepseek_operator.lifecycle.clock import moment
+from deepseek_operator.lifecycle.devices import troubled
 from deepseek_operator.lifecycle.entries import GroupEntry
 from deepseek_operator.lifecycle.groups import Limits, Observed, StartWith, advance, given_up
 from deepseek_operator.lifecycle.nodes import dead_nodes, drained, next_loss
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.policy import Policy, Shape, read_policy, shape_of
+from deepseek_operator.lifecycle.pulls import next_try
 from deepseek_operator.lifecycle.records import Snapshot
+from deepseek_operator.lifecycle.warmup import WarmUps, due, pulling
 from deepseek_operator.lifecycle.watchdogs import watchdogs
+from deepseek_operator.render.pull import engine_image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,7 @@ class Judge:
             pods=pods,
             dead_nodes=self.dead_nodes,
             trouble=next(told, ""),
+            troubles={pod.uid: found for pod in pods if (found := troubled(pod, self.snapshot.nodes))},
             last_lines=self.snapshot.last_lines.get(index),
         )
 
@@ -79,6 +84,30 @@ class Judge:
             suspended=suspended or (self.outcome.spec is None and entry.stage == "Suspended"),
             now=self.now,
         )
+
+    def warm_ups(self, target: StartWith | None) -> WarmUps | None:
+        """What the images of serving groups are judged by; None where nothing is to replace them."""
+        content = self.outcome.content
+        if target is None or content is None or (self.outcome.spec and self.outcome.spec.suspend):
+            return None
+        return WarmUps(
+            target=target,
+            image=engine_image(content),
+            policy=self.policy,
+            pulls=self.snapshot.pulls,
+            image_of=self._image,
+            nodes_of=self.usable_nodes,
+        )
+
+    def _image(self, entry: GroupEntry) -> str:
+        content = self.outcome.content_of(entry.revision, entry.template_hash)
+        return engine_image(content) if content else ""
+
+    def usable_nodes(self, index: int) -> frozenset[str]:
+        """Nodes of a group on which it may start again: neither lost nor to be emptied."""
+        taints = load_operations().drain_taints
+        names = {pod.node for pod in self.snapshot.pods.get(index, ()) if pod.node} - self.dead_nodes
+        return frozenset(name for name in names if not drained([name], self.snapshot.nodes, taints=taints))
 
     def opened(self, entries: Sequence[GroupEntry]) -> frozenset[int]:
         """Groups that a drain may take: one of their nodes is to be emptied, and enough others serve.
@@ -111,6 +140,8 @@ class Judge:
             if entry.intent == "Stop" and entry.not_before and not given_up(entry)
         ]
         for entry in entries:
+            if pulling(entry) and entry.warm_up:
+                dues += [due(entry.warm_up, self.policy), *next_try(self.snapshot.pulls)]
             if entry.intent == "Run":
                 limits = self._limits(entry)
                 pods = self.snapshot.pods.get(entry.index, ())

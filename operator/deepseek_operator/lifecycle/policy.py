@@ -17,6 +17,8 @@ class Policy:
 
     max_unavailable: int
     max_surge: int
+    warm_up: int
+    """0: none."""
     max_restarts: int
     node_lost_after: int
     unready_after: int
@@ -34,6 +36,7 @@ def read_policy(spec: Spec | None) -> Policy:
     return Policy(
         max_unavailable=rollout.max_unavailable,
         max_surge=rollout.max_surge,
+        warm_up=rollout.warm_up_seconds,
         max_restarts=recovery.max_restarts,
         node_lost_after=recovery.node_lost_after_seconds,
         unready_after=recovery.unready_after_seconds,

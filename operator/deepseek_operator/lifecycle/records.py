@@ -39,6 +39,10 @@ class NodeRecord:
     """RFC 3339; empty while it is ready."""
     taints: tuple[str, ...] = ()
     """Keys."""
+    ill: tuple[str, ...] = ()
+    """Conditions that tell of broken accelerators, with their reasons."""
+    offered: tuple[tuple[str, int], ...] = ()
+    """Allocatable devices, by resource."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +104,31 @@ class PodRecord:
     """Reason of condition DisruptionTarget: EvictionByEvictionAPI, PreemptionByScheduler …"""
     ip: str = ""
     """Of the pod, once it has one."""
+    devices: tuple[tuple[str, int], ...] = ()
+    """That the engine was given, by resource."""
+    unhealthy: str = ""
+    """Devices of the engine that are reported unhealthy, as text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullRecord:
+    """A pod that only brings an image to a node."""
+
+    name: str
+    namespace: str
+    uid: str
+    owner: str
+    """UID of the controller."""
+    node: str
+    """That it is for, whether it is there yet or not."""
+    image: str
+    state: Literal["waiting", "pulled", "failing", "ended"]
+    """failing: the kubelet cannot pull, and tries again. ended: it failed before the image was there."""
+    message: str
+    """Why it waits, fails or ended."""
+    created: str
+    """RFC 3339."""
+    deleting: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +197,8 @@ class Snapshot:
     """By group."""
     pods: Mapping[int, tuple[PodRecord, ...]] = field(default_factory=dict)
     """By group, in order of rank."""
+    pulls: tuple[PullRecord, ...] = ()
+    """Pods that bring an image to a node."""
     children: Mapping[ChildKey, ChildRecord] = field(default_factory=dict)
     """All children, StatefulSets and revisions included."""
     revisions: Mapping[str, RevisionRecord] = field(default_factory=dict)

@@ -9,7 +9,7 @@ refused spec moves nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from deepseek_operator.lifecycle.clock import stamp
@@ -26,8 +26,12 @@ def plan_groups(
     target: StartWith | None,
     policy: Policy,
     now: datetime,
+    held: Collection[int] = frozenset(),
 ) -> tuple[GroupEntry, ...]:
-    """The entries with their intents adjusted; `target` None means that the spec was refused."""
+    """The entries with their intents adjusted; `target` None means that the spec was refused.
+
+    ``held`` are serving groups that must not be replaced yet.
+    """
     if suspended:
         scaled = _scale_down(entries, wanted=desired, target=target, now=now)
         stopped = tuple(stop(e, why="suspended", now=now) if e.intent == "Run" else e for e in scaled)
@@ -36,7 +40,7 @@ def plan_groups(
         return _sorted(_scale_down(entries, wanted=desired, target=None, now=now))
     wanted = desired + _surge(entries, desired=desired, target=target, policy=policy)
     scaled = _scale_down(entries, wanted=wanted, target=target, now=now)
-    scaled = _replace_outdated(scaled, desired=desired, target=target, policy=policy, now=now)
+    scaled = _replace_outdated(scaled, desired=desired, target=target, policy=policy, held=held, now=now)
     # A group that is being removed holds its accelerators still, and a surge must not take more.
     leaving = sum(entry.intent == "Remove" for entry in scaled)
     return _scale_up(scaled, wanted=max(desired, wanted - leaving), target=target, suspended=False, now=now)
@@ -93,12 +97,18 @@ def _scale_up(
 
 
 def _replace_outdated(
-    entries: Sequence[GroupEntry], *, desired: int, target: StartWith, policy: Policy, now: datetime
+    entries: Sequence[GroupEntry],
+    *,
+    desired: int,
+    target: StartWith,
+    policy: Policy,
+    held: Collection[int],
+    now: datetime,
 ) -> tuple[GroupEntry, ...]:
     active = [entry for entry in entries if entry.intent != "Remove"]
     old = [entry for entry in active if entry.intent == "Run" and outdated(entry, target)]
     idle = [entry for entry in old if not entry.ready]
-    serving = [entry for entry in old if entry.ready]
+    serving = [entry for entry in old if entry.ready and entry.index not in held]
     spare = sum(entry.ready for entry in active) - (desired - policy.max_unavailable)
     leaving = [*idle, *serving[: max(0, spare)]]
     # A surge is over when the old group that it replaced goes for good.

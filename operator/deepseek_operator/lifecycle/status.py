@@ -7,6 +7,7 @@ from typing import Any
 
 from deepseek_operator.api.names import LEADER_INDEX, PAUSED_ANNOTATION, POD_INDEX_LABEL, UID_LABEL, group_name
 from deepseek_operator.lifecycle.conditions import Condition, Truth, write_conditions
+from deepseek_operator.lifecycle.devices import devices_healthy
 from deepseek_operator.lifecycle.entries import GroupEntry, write_entries
 from deepseek_operator.lifecycle.groups import StartWith, given_up
 from deepseek_operator.lifecycle.objects import REVISIONS_KEPT
@@ -170,6 +171,7 @@ def _conditions(
         _network_isolated(snapshot, outcome, active),
         runtime_supported(outcome),
         memory_as_planned(outcome, active),
+        devices_healthy((snapshot.pods.get(entry.index, ()) for entry in active), snapshot.nodes),
     ]
 
 
@@ -193,6 +195,14 @@ def _blocked(snapshot: Snapshot, outcome: Outcome, active: Sequence[GroupEntry])
         )
     if outcome.invalid or (outcome.refusal and not outcome.refusal.waits_for_cluster):
         return Condition(type="Stalled", status="True", reason=outcome.problems[0].reason, message=_told(outcome))
+    if broken := [entry for entry in active if entry.warm_up and entry.warm_up.state == "Failed"]:
+        told = "; ".join(f"group {entry.index}: {entry.warm_up.message}" for entry in broken[:8] if entry.warm_up)
+        return Condition(
+            type="Stalled",
+            status="True",
+            reason="ImagePullFailed",
+            message=f"{told}. Correct the image or its pull secrets; spec.rollout.warmUpSeconds 0 goes on without.",
+        )
     lost = [entry for entry in active if given_up(entry)]
     if lost and all(entry.ready or given_up(entry) for entry in active):
         told = "; ".join(f"group {entry.index}: {entry.message}" for entry in lost[:8])

@@ -13,7 +13,7 @@ NOTE_LIMIT = 1024
 
 _BAD_WHEN_FALSE = ("Accepted", "Planned")
 """Their False is a warning at once; Ready and Available are False in every start."""
-_OWN_WORDS = ("NameTaken", "RestartBudgetExhausted")
+_OWN_WORDS = ("NameTaken", "RestartBudgetExhausted", "ImagePullFailed")
 """Reasons of Stalled that no other condition tells."""
 
 
@@ -26,6 +26,7 @@ def transitions(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Ev
         if (old.get("status"), old.get("reason")) != (condition["status"], condition["reason"]):
             events.extend(_condition_event(condition, old))
     events.extend(_incident_events(before, after))
+    events.extend(_warm_up_events(before, after))
     return tuple(events)
 
 
@@ -37,6 +38,8 @@ def _condition_event(condition: Mapping[str, Any], old: Mapping[str, Any]) -> li
         return [_event("Normal", condition["reason"], condition["message"])]
     if kind == "Ready" and truth == "True":
         return [_event("Normal", condition["reason"], condition["message"])]
+    if kind == "DevicesHealthy" and truth == "False":
+        return [_event("Warning", condition["reason"], condition["message"])]
     if kind == "MemoryAsPlanned" and truth == "False":
         return [_event("Warning", "MemoryOffPlan", condition["message"])]
     if kind == "Stalled" and truth == "True" and condition["reason"] in _OWN_WORDS:
@@ -61,6 +64,25 @@ def _incident_events(before: Mapping[str, Any], after: Mapping[str, Any]) -> lis
             head = about + _joined(learnt, f"rank {latest.get('rank')} said last:") + "\n"
             lines = last_lines(latest["log"], NOTE_LIMIT - len(head.encode()))
             events.append(_event("Warning", latest["reason"], head + "\n".join(lines)))
+    return events
+
+
+_OF_WARM_UPS: Mapping[str, tuple[Literal["Normal", "Warning"], str]] = {
+    "Pulling": ("Normal", "PullingImage"),
+    "Failing": ("Warning", "ImagePullFailing"),
+    "TimedOut": ("Warning", "WarmUpTimedOut"),
+}
+"""States of a warm-up that are worth an event; that it failed for too long, Stalled tells."""
+
+
+def _warm_up_events(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Event]:
+    known = {group["index"]: group.get("warmUp", {}) for group in before.get("groups", ())}
+    events = []
+    for group in after["groups"]:
+        old, new = known.get(group["index"], {}), group.get("warmUp", {})
+        changed = (old.get("templateHash"), old.get("state")) != (new.get("templateHash"), new.get("state"))
+        if changed and (told := _OF_WARM_UPS.get(new.get("state", ""))):
+            events.append(_event(*told, f"group {group['index']}, before it is stopped: {new.get('message', '')}"))
     return events
 
 

@@ -13,6 +13,7 @@ from deepseek_operator.control.projections import (
     MESSAGE_LIMIT,
     project_child,
     project_deployment,
+    project_node,
     project_pod,
     project_revision,
     project_stateful_set,
@@ -203,3 +204,46 @@ def test_a_key_in_last_words_is_masked_before_they_are_cut() -> None:
     key = "hf_" + "k" * (MESSAGE_LIMIT + 100)
     body["status"]["containerStatuses"] = [RUNNING | {"state": {"terminated": ENDED | {"message": f"token {key}"}}}]
     assert "kkkkkkkk" not in project_pod(body).engine.message
+
+
+def test_devices_of_an_engine_and_which_of_them_are_reported_unhealthy() -> None:
+    body = bodies.pod(1)
+    body["spec"]["containers"] = [
+        {"name": "sidecar", "resources": {"limits": {"nvidia.com/gpu": "1"}}},
+        {"name": "engine", "resources": {"limits": {"nvidia.com/gpu": "8", "rdma/hca": "1", "memory": "1Gi"}}},
+    ]
+    body["status"]["containerStatuses"][0]["allocatedResourcesStatus"] = [
+        {
+            "name": "nvidia.com/gpu",
+            "resources": [
+                {"resourceID": "GPU-0", "health": "Healthy"},
+                {"resourceID": "GPU-1", "health": "Unhealthy", "message": "Xid 79"},
+                {"resourceID": "GPU-2", "health": "Unknown"},
+            ],
+        },
+        {"name": "claim:fast", "resources": [{"resourceID": "dev-3", "health": "Unhealthy"}]},
+    ]
+    record = project_pod(body)
+    assert record.devices == (("nvidia.com/gpu", 8), ("rdma/hca", 1))
+    assert record.unhealthy == "nvidia.com/gpu GPU-1 is unhealthy (Xid 79); claim:fast dev-3 is unhealthy"
+    assert (project_pod(bodies.pod(1)).devices, project_pod(bodies.pod(1)).unhealthy) == ((), "")
+
+
+def test_a_node_tells_what_it_offers_and_which_agents_complain() -> None:
+    body = bodies.node()
+    body["status"]["allocatable"] |= {"cpu": "64", "hugepages-2Mi": "0", "memory": "1Gi", "rdma/hca": "1"}
+    body["status"]["conditions"] += [
+        {"type": "AcceleratedHardwareReady", "status": "False", "reason": "NvidiaXID79Error"},
+        {"type": "GPUMissing", "status": "False"},
+        {"type": "DiskPressure", "status": "True"},
+    ]
+    record = project_node(body)
+    assert record.offered == (("nvidia.com/gpu", 8), ("rdma/hca", 1))
+    assert record.ill == ("AcceleratedHardwareReady=False (NvidiaXID79Error)",)
+
+
+def test_when_the_deletion_of_a_pod_was_asked_for() -> None:
+    body = bodies.pod(1)
+    assert project_pod(body).deletion_asked == ""
+    body["metadata"] |= {"deletionTimestamp": "2026-01-01T12:02:00Z", "deletionGracePeriodSeconds": 120}
+    assert project_pod(body).deletion_asked == "2026-01-01T12:00:00Z"

@@ -15,10 +15,10 @@ from datetime import datetime
 from typing import Any
 
 from deepseek_operator.api.config import OperatorConfig
-from deepseek_operator.api.names import FIELD_MANAGER, GROUP_LABEL, REVISION_COPY_ANNOTATION
+from deepseek_operator.api.names import FIELD_MANAGER, GROUP_LABEL, PULL_LABEL, REVISION_COPY_ANNOTATION
 from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.resource import Spec
-from deepseek_operator.control.projections import project_child, project_revision, project_stateful_set
+from deepseek_operator.control.projections import project_child, project_pull, project_revision, project_stateful_set
 from deepseek_operator.lifecycle.actions import (
     Action,
     Apply,
@@ -26,9 +26,11 @@ from deepseek_operator.lifecycle.actions import (
     Decision,
     Delete,
     DeletePod,
+    PullImage,
     StartGroup,
     StopGroup,
 )
+from deepseek_operator.lifecycle.clock import stamp
 from deepseek_operator.lifecycle.decide import decide
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.records import (
@@ -37,6 +39,7 @@ from deepseek_operator.lifecycle.records import (
     DeploymentRecord,
     NodeRecord,
     PodRecord,
+    PullRecord,
     RevisionRecord,
     Snapshot,
     StatefulSetRecord,
@@ -105,6 +108,9 @@ class PureCluster:
         """What pods were made from, by UID."""
         self.nodes: tuple[str, ...] = ()
         """Where pods are placed, one a node; without any, rank r is on ``node-r``."""
+        self.pulls: list[PullRecord] = []
+        self.pull_state: tuple[str, str] = ("pulled", "")
+        """State and message of pods that are to bring an image to a node."""
         self.dead_nodes: frozenset[str] = frozenset()
         self.name_taken: ChildKey | None = None
         self.generation = 1
@@ -173,6 +179,7 @@ class PureCluster:
                 group: tuple(sorted((found for found in pods if found.group == group), key=lambda found: found.rank))
                 for group in groups
             },
+            pulls=tuple(self.pulls),
             children=children,
             revisions={c.revision: c for c in children.values() if isinstance(c, RevisionRecord)},
             nodes={found.node: NodeRecord(name=found.node) for found in pods if found.node not in self.dead_nodes},
@@ -236,8 +243,25 @@ class PureCluster:
                 self._stop(name, uid, incarnation)
             case Delete(kind=kind, name=name, uid=uid):
                 self._delete((kind, name), uid)
+            case PullImage(manifest=manifest):
+                self._pull(manifest)
+            case DeletePod(uid=uid) if uid.startswith("pull-"):
+                self.pulls = [found for found in self.pulls if found.uid != uid]
             case DeletePod(uid=uid, force=force):
                 pure_controllers.delete_pods(self, [found.uid for found in self.pods if found.uid == uid], force=force)
+
+    def _pull(self, manifest: Mapping[str, Any]) -> None:
+        name = manifest["metadata"]["name"]
+        assert name not in {found.name for found in self.pulls}, f"{name} exists"
+        self._version += 1
+        body = copy.deepcopy(dict(manifest))
+        body["metadata"] |= {"uid": f"pull-{self._version}", "creationTimestamp": stamp(self.now)}
+        self.pulls.append(replace(project_pull(body), state="waiting"))
+
+    def kubelets_pull(self) -> None:
+        """Every pull comes to the state that the test wants."""
+        state, message = self.pull_state
+        self.pulls = [replace(found, state=state, message=message) for found in self.pulls]  # type: ignore[arg-type]
 
     def _stop(self, name: str, uid: str, incarnation: int) -> None:
         body = self.objects.get(("StatefulSet", name))
@@ -302,6 +326,7 @@ class PureCluster:
 
     def controllers(self) -> None:
         """The StatefulSet controller, scheduler and kubelets: pods end, or come up and are ready."""
+        self.kubelets_pull()
         pure_controllers.everything(self)
 
     def break_rank(self, rank: int, *, group: int = 0, **changes: Any) -> None:
@@ -339,6 +364,8 @@ def told(actions: Iterable[Action]) -> list[str]:
                 lines.append(f"stop {name}")
             case Delete(kind=kind, name=name):
                 lines.append(f"delete {kind} {name}")
+            case PullImage(manifest=manifest):
+                lines.append(f"pull on {manifest['metadata']['annotations'][PULL_LABEL]}")
             case DeletePod(name=name, force=force):
                 lines.append(f"{'force' if force else 'delete'} {name}")
             case CreateOnce(manifest=manifest):

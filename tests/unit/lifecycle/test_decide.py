@@ -255,7 +255,7 @@ def test_eleven_edits_leave_ten_revisions() -> None:
 
 
 def test_a_revision_planned_anew_replaces_the_stored_one() -> None:
-    cluster = serving()
+    cluster = serving(rollout={"warmUpSeconds": 0})
     (revision,) = [key for key in cluster.objects if key[0] == "ControllerRevision"]
     cluster.plan = replace(cluster.plan, engine=replace(cluster.plan.engine, image="registry.example/newer"))
     actions = told(cluster.step().actions)

@@ -14,9 +14,11 @@ from deepseek_operator.lifecycle.entries import (
     Incident,
     Member,
     Report,
+    WarmUp,
     read_entry,
     write_entries,
 )
+from deepseek_operator.lifecycle.warmup import AT_ONCE
 from tests.unit.lifecycle.observed import entry, serving_entry
 
 FULL = GroupEntry(
@@ -35,6 +37,7 @@ FULL = GroupEntry(
     stable_since="2026-01-01T11:00:00Z",
     not_before="2026-01-01T12:10:00Z",
     avoided_nodes=("node-9",),
+    warm_up=WarmUp(template_hash="0123", since="2026-01-01T12:00:00Z", state="Failing", message="m"),
     reported=Report(incarnation=12, kv_tokens=283_739, weights_gib=40.25),
     incidents=(
         Incident(
@@ -48,6 +51,7 @@ FULL = GroupEntry(
             signal="SIGKILL",
             ended="2026-01-01T11:59:59Z",
             diagnosis="CollectiveTimeout",
+            trouble="nvidia.com/gpu GPU-1 is unhealthy",
             remedy="r",
             log=("one", "two"),
         ),
@@ -94,7 +98,15 @@ def worst(index: int, *, letter: str) -> GroupEntry:
         exit_code=137,
     )
     members = tuple(Member(rank=rank, uid="0" * 36, node=node) for rank in range(4))
-    return replace(FULL, index=index, stable_since="", message=letter * 900, members=members, incidents=(incident,) * 3)
+    return replace(
+        FULL,
+        index=index,
+        stable_since="",
+        message=letter * 900,
+        members=members,
+        incidents=(incident,) * 3,
+        warm_up=FULL.warm_up if index < AT_ONCE else None,
+    )
 
 
 def size(data: object) -> int:

@@ -101,7 +101,7 @@ def stopping(**changes: Any) -> GroupEntry:
 
 
 def latest(before: GroupEntry, *pods: PodRecord, lines: LastLines | None = None) -> Incident:
-    return completed(before, pods, lines, OPERATIONS).incidents[0]
+    return completed(before, pods, lines, OPERATIONS, troubles={}).incidents[0]
 
 
 def test_a_rank_that_ended_earlier_and_is_told_later_failed_first() -> None:
@@ -149,7 +149,7 @@ def test_an_end_that_was_told_late_explains_a_hang(reason: str) -> None:
 
 def test_a_group_that_runs_again_is_not_blamed_anew() -> None:
     before = replace(stopping(), intent="Run")
-    assert completed(before, (ended(1, "2026-01-01T11:59:40Z"),), None, OPERATIONS) is before
+    assert completed(before, (ended(1, "2026-01-01T11:59:40Z"),), None, OPERATIONS, troubles={}) is before
 
 
 LINES = LastLines(time=TIME, rank=0, lines=("a", "b"), diagnosis="BlockShape", remedy="use tensor 16")

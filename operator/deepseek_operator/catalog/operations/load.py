@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -23,6 +24,8 @@ class Diagnosis:
     remedy: str
     permanent: bool
     """The same start must fail in the same way."""
+    node: bool
+    """Its node is to blame."""
     source: str
 
 
@@ -32,6 +35,8 @@ class Operations:
 
     diagnoses: tuple[Diagnosis, ...]
     drain_taints: frozenset[str]
+    node_conditions: Mapping[str, str]
+    """Of agents that watch accelerators: the status of each that tells of a defect, by type."""
 
     def diagnose(self, words: str) -> Diagnosis | None:
         """The first diagnosis whose pattern the words contain."""
@@ -65,11 +70,18 @@ class _DiagnosisEntry(Entry):
     pattern: Annotated[str, AfterValidator(_compiles)]
     remedy: str
     permanent: bool = False
+    node: bool = False
     source: str
 
 
 class _DrainEntry(Entry):
     taint: str
+    source: str
+
+
+class _ConditionEntry(Entry):
+    type: str
+    bad: Literal["True", "False"]
     source: str
 
 
@@ -83,11 +95,15 @@ def load_operations() -> Operations:
                 pattern=re.compile(entry.pattern, re.IGNORECASE),
                 remedy=entry.remedy,
                 permanent=entry.permanent,
+                node=entry.node,
                 source=entry.source,
             )
             for entry in read_entries("diagnoses.yaml", TypeAdapter(list[_DiagnosisEntry]))
         ),
         drain_taints=frozenset(entry.taint for entry in read_entries("drains.yaml", TypeAdapter(list[_DrainEntry]))),
+        node_conditions={
+            entry.type: entry.bad for entry in read_entries("node_conditions.yaml", TypeAdapter(list[_ConditionEntry]))
+        },
     )
 
 
