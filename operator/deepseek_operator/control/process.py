@@ -31,6 +31,7 @@ from deepseek_operator.control.execute import Executor
 from deepseek_operator.control.leader import LEASE_NAME, Elector
 from deepseek_operator.control.limiter import WriteLimiter
 from deepseek_operator.control.metrics import GROUPS, QUEUE_DEPTH
+from deepseek_operator.control.progress import ProgressReader
 from deepseek_operator.control.queue import WorkQueue
 from deepseek_operator.control.reconcile import Observers, Reconciler
 from deepseek_operator.control.reported import Reporter
@@ -100,6 +101,7 @@ class Operator:
         lease = os.environ.get("LEASE_NAME", LEASE_NAME)
         self._elector = Elector(self._client, namespace=_own_namespace(), name=lease, identity=identity)
         self._reporter = Reporter(self._enqueue)
+        self._progress = ProgressReader(self._enqueue)
         self._catalogue = Catalogue(
             self._client,
             namespace=_own_namespace(),
@@ -124,6 +126,7 @@ class Operator:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._reporter.close()
+        await self._progress.close()
         await self._elector.release()
         await self._http.cleanup()
         await self._client.close()
@@ -178,7 +181,11 @@ class Operator:
             cache=self._cache,
             executor=executor,
             observers=Observers(
-                verifier=self._verifier, usage=usage, catalogue=self._catalogue, reporter=self._reporter
+                verifier=self._verifier,
+                usage=usage,
+                catalogue=self._catalogue,
+                reporter=self._reporter,
+                progress=self._progress,
             ),
             queue=self._queue,
             config=self._config,

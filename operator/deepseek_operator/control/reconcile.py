@@ -30,6 +30,7 @@ from deepseek_operator.control.client import (
 from deepseek_operator.control.execute import Executor, TooEarlyError, is_owned
 from deepseek_operator.control.leader import LeadershipLostError
 from deepseek_operator.control.metrics import INCIDENTS, RECONCILE_SECONDS, RECONCILES
+from deepseek_operator.control.progress import ProgressReader
 from deepseek_operator.control.projections import pack
 from deepseek_operator.control.queue import WorkQueue
 from deepseek_operator.control.reported import Reporter
@@ -61,6 +62,7 @@ class Observers:
     usage: Usage
     catalogue: Catalogue
     reporter: Reporter
+    progress: ProgressReader
 
 
 class Reconciler:
@@ -84,6 +86,7 @@ class Reconciler:
         self._queue = queue
         self._catalogue = observers.catalogue
         self._reporter = observers.reporter
+        self._progress = observers.progress
         self._config = config
         self._inventories: dict[tuple[Toleration, ...], Inventory] = {}
         self._inventories_of: tuple[int, Catalog | None] = (-1, None)
@@ -152,7 +155,14 @@ class Reconciler:
         if carried.failure:
             raise carried.failure
         self._reporter.look(current, self._cache.pods(current))
+        self._ask_progress(key, current)
         self._come_back(key, decision, taken=carried.taken)
+
+    def _ask_progress(self, key: Key, current: DeploymentRecord) -> None:
+        ranks = (pod for pods in self._cache.pods(current).values() for pod in pods)
+        again = self._progress.look(current, (*ranks, *self._cache.preparing(current)))
+        if again is not None:
+            self._queue.add_after(key, again)
 
     def _come_back(self, key: Key, decision: Decision, *, taken: ChildKey | None) -> None:
         waits = [decision.requeue_seconds] if decision.requeue_seconds is not None else []
@@ -232,7 +242,12 @@ class Reconciler:
     def _resolve(
         self, deployment: DeploymentRecord, taken: ChildKey | None, keys: tuple[str, str]
     ) -> tuple[Snapshot, Outcome]:
-        snapshot = self._cache.snapshot(deployment, name_taken=taken, reports=self._reporter.answers(deployment.uid))
+        snapshot = self._cache.snapshot(
+            deployment,
+            name_taken=taken,
+            reports=self._reporter.answers(deployment.uid),
+            progress=self._progress.answers(deployment.uid),
+        )
         troubles = self._troubles.known(snapshot)
         if unable := self._unable.get((deployment.namespace, deployment.name)):
             troubles = {**troubles, deployment.uid: unable}

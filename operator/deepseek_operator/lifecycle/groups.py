@@ -54,6 +54,8 @@ class Observed:
     dead_nodes: Collection[str] = frozenset()
     trouble: str = ""
     """Why pods or containers do not come, where an event tells."""
+    preparing: str = ""
+    """What must be complete before the incarnation may start, where it has not started."""
 
     @property
     def stopped(self) -> bool:
@@ -190,6 +192,8 @@ def _next_start(entry: GroupEntry, incident: Incident, *, restarts: int, limits:
 def _advance_running(entry: GroupEntry, observed: Observed, *, limits: Limits, now: datetime) -> GroupEntry:
     if incident := _incident(entry, observed, limits=limits, now=now):
         return fail(entry, incident, limits=limits, now=now)
+    if observed.preparing and not observed.pods:
+        return _staged(entry, "FetchingWeights", observed.preparing, now=now)
     size = limits.shape.size
     pods = [pod for pod in observed.pods if pod.incarnation == entry.incarnation]
     older = len(observed.pods) - len(pods)

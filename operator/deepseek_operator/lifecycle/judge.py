@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -15,6 +15,7 @@ from deepseek_operator.lifecycle.groups import Limits, Observed, StartWith, adva
 from deepseek_operator.lifecycle.nodes import dead_nodes, drained, next_loss
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.policy import Policy, Shape, read_policy, shape_of
+from deepseek_operator.lifecycle.preparation import Preparation, preparation
 from deepseek_operator.lifecycle.records import Snapshot
 from deepseek_operator.lifecycle.watchdogs import watchdogs
 
@@ -58,13 +59,27 @@ class Judge:
         own = StartWith(revision=entry.revision, template_hash=entry.template_hash) if content else None
         return advance(
             entry,
-            self.observed(entry.index),
+            replace(self.observed(entry.index), preparing=self.held_for_weights(entry)),
             limits=self._limits(entry),
             start_with=target or own,
             # A spec that cannot be read moves nothing, not even out of suspension.
             suspended=suspended or (self.outcome.spec is None and entry.stage == "Suspended"),
             now=self.now,
         )
+
+    @cached_property
+    def preparation(self) -> Preparation:
+        """What the current revision's weights need before a group starts."""
+        return preparation(self.snapshot, self.outcome)
+
+    def held_for_weights(self, entry: GroupEntry) -> str:
+        """Why an incarnation of the current revision may not start yet; empty when it may, or has."""
+        content, owner = self.outcome.content, self.snapshot.stateful_sets.get(entry.index)
+        if content is None or entry.revision != content.hash:
+            return ""
+        if owner is not None and owner.incarnation == entry.incarnation:
+            return ""
+        return self.preparation.message
 
     def opened(self, entries: Sequence[GroupEntry]) -> frozenset[int]:
         """Groups that a drain may take: one of their nodes is to be emptied, and enough others serve.

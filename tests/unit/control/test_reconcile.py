@@ -19,6 +19,7 @@ from deepseek_operator.control.execute import Executor
 from deepseek_operator.control.leader import Elector
 from deepseek_operator.control.limiter import WriteLimiter
 from deepseek_operator.control.metrics import REGISTRY
+from deepseek_operator.control.progress import ProgressReader
 from deepseek_operator.control.queue import WorkQueue
 from deepseek_operator.control.reconcile import Observers, Reconciler, _pressing
 from deepseek_operator.control.reported import Reporter
@@ -42,6 +43,7 @@ class World:
         self.queue: WorkQueue[Key] = WorkQueue()
         self.verifier = Verifier(client, self.cache, load(), namespaces=())
         self.reporter = Reporter(lambda _: None)
+        self.progress = ProgressReader(lambda _: None)
         self.reconciler = Reconciler(
             client=client,
             cache=self.cache,
@@ -51,6 +53,7 @@ class World:
                 usage=Usage(client, self.cache, load(), namespaces=()),
                 catalogue=Catalogue(client, namespace="default", changed=lambda: None, may_write=lambda: False),
                 reporter=self.reporter,
+                progress=self.progress,
             ),
             queue=self.queue,
             config=OperatorConfig(),

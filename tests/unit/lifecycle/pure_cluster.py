@@ -17,7 +17,7 @@ from deepseek_operator.api.config import OperatorConfig
 from deepseek_operator.api.names import FIELD_MANAGER
 from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.resource import Spec
-from deepseek_operator.control.projections import project_child, project_revision, project_stateful_set
+from deepseek_operator.control.projections import project_child, project_job, project_revision, project_stateful_set
 from deepseek_operator.lifecycle.actions import (
     Action,
     Apply,
@@ -25,10 +25,12 @@ from deepseek_operator.lifecycle.actions import (
     Decision,
     Delete,
     DeletePod,
+    DropLostClaims,
     StartGroup,
     StopGroup,
 )
 from deepseek_operator.lifecycle.decide import decide
+from deepseek_operator.lifecycle.entries import Progress
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.records import (
     ChildKey,
@@ -49,7 +51,11 @@ from tests.unit.render.samples import H100_PLAN, LAUNCH, spec
 OWNER = Owner(name="x", namespace="default", uid="cr")
 KEYS = ("an api key", "an admin key")
 CONFIG = OperatorConfig()
-_PROJECT = {"StatefulSet": project_stateful_set, "ControllerRevision": project_revision}
+_PROJECT = {
+    "StatefulSet": project_stateful_set,
+    "ControllerRevision": project_revision,
+    "Job": project_job,
+}
 
 
 def content(from_spec: Spec | None = None, plan: Plan = H100_PLAN) -> RevisionContent:
@@ -85,6 +91,8 @@ class PureCluster:
         self.objects: dict[ChildKey, dict[str, Any]] = {}
         self.once: dict[ChildKey, dict[str, Any]] = {}
         self.pods: list[PodRecord] = []
+        self.preparing: list[PodRecord] = []
+        self.progress: dict[str, Progress] = {}
         self.dead_nodes: frozenset[str] = frozenset()
         self.name_taken: ChildKey | None = None
         self.generation = 1
@@ -125,6 +133,8 @@ class PureCluster:
             revisions={c.revision: c for c in children.values() if isinstance(c, RevisionRecord)},
             nodes={found.node: NodeRecord(name=found.node) for found in self.pods if found.node not in self.dead_nodes},
             name_taken=self.name_taken,
+            preparing=tuple(self.preparing),
+            progress=self.progress,
         )
 
     def outcome(self) -> Outcome:
@@ -260,6 +270,8 @@ def told(actions: Iterable[Action]) -> list[str]:
                 lines.append(f"create {manifest['kind']} {manifest['metadata']['name']}")
             case Apply(manifest=manifest):
                 lines.append(f"apply {manifest['kind']} {manifest['metadata']['name']}")
+            case DropLostClaims(claims=claims):
+                lines.append(f"look after claims {', '.join(claims)}")
             case StartGroup(manifest=manifest, incarnation=incarnation):
                 lines.append(f"start {manifest['metadata']['name']} incarnation {incarnation}")
     return lines

@@ -13,6 +13,7 @@ from deepseek_operator.lifecycle.entries import (
     GroupEntry,
     Incident,
     Member,
+    Progress,
     Report,
     read_entry,
     write_entries,
@@ -36,6 +37,7 @@ FULL = GroupEntry(
     not_before="2026-01-01T12:10:00Z",
     avoided_nodes=("node-9",),
     reported=Report(incarnation=12, kv_tokens=283_739, weights_gib=40.25),
+    progress=Progress(phase="fetch", bytes_done=5, bytes_total=9, bytes_per_second=2, seconds_left=2),
     incidents=(
         Incident(time="2026-01-01T12:00:00Z", reason="OOMKilled", message="m", rank=0, pod="p", node="n", exit_code=0),
         Incident(time="2026-01-01T11:00:00Z", reason="PodLost", message="m"),
