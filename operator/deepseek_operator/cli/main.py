@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from deepseek_operator.cli.cache import cache
 from deepseek_operator.cli.crd import crd
 from deepseek_operator.cli.fit import fit
 from deepseek_operator.cli.plan import plan
@@ -28,6 +29,7 @@ def _program(*, about: str) -> typer.Typer:
     for command in (plan, render, fit, crd):
         program.command()(command)
     program.add_typer(rollout, name="rollout")
+    program.add_typer(cache, name="cache")
     return program
 
 

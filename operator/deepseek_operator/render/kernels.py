@@ -49,6 +49,7 @@ def kernels_volume(owner: Owner, plan: Plan) -> list[dict[str, Any]]:
     if kernels is None or kernels.claim is None or kernels.node_path is None:
         return []
     about = {"image": plan.engine.image, "architecture": plan.hardware.architecture, "model": plan.model}
+    about["tool"] = plan.weights.tool_image
     return directory_of_nodes(
         owner.namespace,
         kernels.claim,
