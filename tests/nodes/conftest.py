@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 
+from deepseek_operator.api.config import OperatorConfig
 from e2e.cluster import Cluster, RealNode, up, wanted
 from e2e.cluster.requirements import problems
 from e2e.engine.image import build
+from e2e.engine.tool import build as build_tool
 from e2e.sglang_parser import DEEPSEEK_V3
 from tests.world import CRD, GROUP, NODES, Check, Kubectl, Operator, World
 
@@ -111,18 +113,34 @@ def image(cluster: Cluster, models: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session")
+def tool(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The operator's own image on every node: it prepares and verifies weights."""
+    tag = OperatorConfig().image
+    cluster.import_image(build_tool(tmp_path_factory.mktemp("tool") / "tool.tar", tag=tag))
+    return tag
+
+
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the nodes for weights and kernels; all nodes of this machine share it."""
+    return tmp_path_factory.mktemp("caches")
+
+
+@pytest.fixture(scope="session")
 def kubectl(cluster: Cluster) -> Kubectl:
     return Kubectl(cluster)
 
 
 @pytest.fixture(scope="session")
-def operator(cluster: Cluster, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+def operator(
+    cluster: Cluster, kubectl: Kubectl, caches: Path, tool: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operator]:
     kubectl("apply", "--server-side", "-f", str(CRD))
     cluster.wait_for_crd(f"deepseekdeployments.{GROUP}")
     running = Operator(
         kubeconfig=cluster.kubeconfig,
         directory=tmp_path_factory.mktemp("operator"),
-        config={"allow": {"hostPath": True}},
+        config={"allow": {"hostPath": True}, "image": tool, "weights": {"nodePath": str(caches)}},
     )
     running.start()
     yield running

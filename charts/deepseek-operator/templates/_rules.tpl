@@ -37,7 +37,10 @@
   verbs: [get]
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
-  verbs: [get, create]
+  verbs: [get, create, delete]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
 # Of the gang scheduler that spec.scheduling.gang names, where one is installed.
 - apiGroups: [scheduling.x-k8s.io, scheduling.run.ai, scheduling.k8s.io]
   resources: [podgroups]
@@ -54,11 +57,14 @@
 - apiGroups: [""]
   resources: [nodes]
   verbs: [get, list, watch]
-{{- if dig "weights" "nodePath" "" .Values.config }}
-# Who may make PersistentVolumes may reach any directory of a node: only where weights are kept on nodes.
 - apiGroups: [""]
   resources: [persistentvolumes]
+{{- if dig "weights" "nodePath" "" .Values.config }}
+  # Who may make PersistentVolumes may reach any directory of a node: only where weights are kept on nodes.
   verbs: [get, create, patch]
+{{- else }}
+  # Whether the node of a rank's claim is gone.
+  verbs: [get]
 {{- end }}
 - apiGroups: [storage.k8s.io]
   resources: [storageclasses]

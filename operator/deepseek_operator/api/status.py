@@ -82,6 +82,12 @@ class PlannedWeights(Model):
     """Layout of the weights, e.g. fp8-block128."""
     size_gib: Annotated[int | None, Field(alias="sizeGiB")] = None
     """Size on disk in GiB (2^30)."""
+    volume: Reason | None = None
+    """Where they lie: node, shared, perRank, ephemeral, or the user's own claim or mounted."""
+    claim: Word | None = None
+    """Claim that holds them, where it is one for all ranks."""
+    conversion: Annotated[str, StringConstraints(max_length=256)] | None = None
+    """Layouts from what is had to what the engine reads, where they differ."""
 
 
 class Considered(Model):
@@ -211,6 +217,21 @@ class WarmUp(Model):
     """How many nodes have it, and what keeps it from the others."""
 
 
+class Progress(Model):
+    """How far the weights of a group are prepared, all its ranks together."""
+
+    phase: Reason
+    """What is being done: fetch, cast, shard, verify or read (into memory)."""
+    bytes_done: int | None = None
+    """Bytes that are done."""
+    bytes_total: int | None = None
+    """Bytes in all."""
+    bytes_per_second: int | None = None
+    """Rate of the last minute."""
+    seconds_left: int | None = None
+    """Until the slowest rank is done, at its present rate."""
+
+
 class Group(Model):
     """One group of ranks."""
 
@@ -246,6 +267,8 @@ class Group(Model):
     """Nodes where this group failed repeatedly; its pods stay away from them."""
     incidents: Annotated[list[Incident], Field(max_length=3)] | None = None
     """The last incidents."""
+    progress: Progress | None = None
+    """How far the weights are, while they are prepared."""
     memory: ReportedMemory | None = None
     """What the engine reported after the start, for condition MemoryAsPlanned."""
     warm_up: WarmUp | None = None

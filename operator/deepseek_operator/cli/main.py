@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from deepseek_operator.cli.cache import cache
 from deepseek_operator.cli.crd import crd
 from deepseek_operator.cli.fit import fit
 from deepseek_operator.cli.plan import plan
@@ -47,6 +48,7 @@ def _program(*, about: str) -> typer.Typer:
     for command in (plan, render, fit, support, crd):
         program.command()(command)
     program.add_typer(rollout, name="rollout")
+    program.add_typer(cache, name="cache")
     program.callback(help=about)(_options)
     return program
 

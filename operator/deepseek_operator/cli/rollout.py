@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from deepseek_operator.api.problems import InvalidInputError, Problem
-from deepseek_operator.cli.exits import ClusterUnreachableError, Exit, failures_as_exit_codes, tell
+from deepseek_operator.cli.connection import with_client
+from deepseek_operator.cli.exits import Exit, tell
 from deepseek_operator.cli.options import Output
 from deepseek_operator.cli.output import console, write_json, write_yaml
 from deepseek_operator.cli.revisions import Stored, find_revision, history_rows, undo_patch
@@ -45,7 +45,7 @@ def history(
         else:
             (write_json if output is Output.JSON else write_yaml)(rows)
 
-    _with_client(namespace, act)
+    with_client(namespace, act)
 
 
 @rollout.command()
@@ -73,7 +73,7 @@ def status(
                 raise typer.Exit(Exit.UNEXPECTED)
             await asyncio.sleep(POLL_SECONDS)
 
-    _with_client(namespace, act)
+    with_client(namespace, act)
 
 
 @rollout.command()
@@ -93,7 +93,7 @@ def undo(
         await _patch(client, deployment, undo_patch(deployment["spec"], wanted))
         tell(f"{name} goes back to revision {wanted.number} ({wanted.hash})")
 
-    _with_client(namespace, act)
+    with_client(namespace, act)
 
 
 @rollout.command()
@@ -105,30 +105,7 @@ def restart(name: Name, *, namespace: InNamespace = None) -> None:
         await _patch(client, deployment, {"restartedAt": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")})
         tell(f"{name} restarts")
 
-    _with_client(namespace, act)
-
-
-def _with_client(namespace: str | None, act: Callable[[KubeClient, str], Awaitable[None]]) -> None:
-    # Imported here: the API client would triple the start of every offline command.
-    from deepseek_operator.control.client import ApiError, KubeClient, UnreachableError  # noqa: PLC0415
-
-    async def go() -> None:
-        try:
-            client = await KubeClient.connect()
-        except UnreachableError as error:
-            raise ClusterUnreachableError(str(error)) from None
-        try:
-            await act(client, namespace or client.namespace)
-        except UnreachableError as error:
-            raise ClusterUnreachableError(str(error)) from None
-        except ApiError as error:
-            tell(f"error: {error}")
-            raise typer.Exit(Exit.UNEXPECTED) from None
-        finally:
-            await client.close()
-
-    with failures_as_exit_codes():
-        asyncio.run(go())
+    with_client(namespace, act)
 
 
 async def _deployment(client: KubeClient, namespace: str, name: str) -> dict[str, Any]:

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from deepseek_operator.api import names
 from deepseek_operator.control import kinds
 from deepseek_operator.control.projections import (
     project_child,
     project_deployment,
+    project_job,
     project_node,
     project_pod,
     project_pull,
     project_revision,
     project_stateful_set,
 )
-from deepseek_operator.lifecycle.entries import Report
+from deepseek_operator.lifecycle.entries import Progress, Report
 from deepseek_operator.lifecycle.records import (
     ChildKey,
     ChildRecord,
@@ -42,6 +43,13 @@ Key = tuple[str, str]
 """Namespace and name of a deployment."""
 BURIED_SECONDS = 900.0
 """Longer than any answer or list may be late."""
+
+
+_PROJECTIONS: Final[Mapping[kinds.Kind, Callable[[Mapping[str, Any]], ChildRecord]]] = {
+    kinds.STATEFUL_SET: project_stateful_set,
+    kinds.REVISION: project_revision,
+    kinds.JOB: project_job,
+}
 
 
 class Cache:
@@ -185,12 +193,20 @@ class Cache:
         found = self._pods.get(deployment.uid, {}).values()
         return tuple(each for each in found if isinstance(each, PullRecord) and (each.namespace, each.owner) == whose)
 
+    def preparing(self, deployment: DeploymentRecord) -> tuple[PodRecord, ...]:
+        """Pods of a deployment's Jobs."""
+        jobs = {name for kind, name in self._children.get(deployment.uid, {}) if kind == kinds.JOB.kind}
+        found = self._pods.get(deployment.uid, {}).values()
+        pods = (pod for pod in found if isinstance(pod, PodRecord))
+        return tuple(pod for pod in pods if pod.job in jobs and pod.namespace == deployment.namespace)
+
     def snapshot(
         self,
         deployment: DeploymentRecord,
         *,
         name_taken: ChildKey | None = None,
         reports: Mapping[int, Report] | None = None,
+        progress: Mapping[str, Progress] | None = None,
     ) -> Snapshot:
         """What one decision may read."""
         children = {
@@ -212,6 +228,8 @@ class Cache:
                 for pod in found
                 if pod.node in self._node_records
             },
+            preparing=self.preparing(deployment),
+            progress=dict(progress or {}),
             reports=dict(reports or {}),
             name_taken=name_taken,
         )
@@ -251,7 +269,7 @@ class Cache:
             self._pods[earlier].pop(identity[1], None)
             self._pods[owner][identity[1]] = project_pull(body) if names.PULL_LABEL in labels else project_pod(body)
             return concerned
-        project = {kinds.STATEFUL_SET: project_stateful_set, kinds.REVISION: project_revision}.get(kind, project_child)
+        project = _PROJECTIONS.get(kind, project_child)
         record = project(body)
         lost = self._children[earlier].pop((record.kind, record.name), None)
         if record.owner != owner:

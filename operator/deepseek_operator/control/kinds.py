@@ -17,8 +17,9 @@ DeviceClass            list at verify      list
 ResourceClaim          list at planning    list
 ConfigMap              own watch, or read  get list watch
 Secret                 never read          create
+Job                    kopf watch          get list watch create patch delete
 PersistentVolume       read when it exists get create patch
-PersistentVolumeClaim  with its volume     get create
+PersistentVolumeClaim  with its volume     get create delete
 Event                  read while stuck    list create
 Lease                  read by the elector get create update
 =====================  ==================  ============================================================
@@ -108,6 +109,7 @@ REVISION: Final = Kind(
     selector=names.REVISION_OF_LABEL,
     watched=True,
 )
+JOB: Final = Kind(kind="Job", group="batch", version="v1", plural="jobs", selector=_OURS, watched=True)
 SECRET: Final = Kind(kind="Secret", group="", version="v1", plural="secrets")
 VOLUME: Final = Kind(kind="PersistentVolume", group="", version="v1", plural="persistentvolumes", namespaced=False)
 CLAIM: Final = Kind(kind="PersistentVolumeClaim", group="", version="v1", plural="persistentvolumeclaims")
@@ -130,7 +132,7 @@ EVENT: Final = Kind(kind="Event", group="events.k8s.io", version="v1", plural="e
 LEASE: Final = Kind(kind="Lease", group="coordination.k8s.io", version="v1", plural="leases")
 
 ALL: Final = (
-    DEPLOYMENT, STATEFUL_SET, POD, NODE, SERVICE, NETWORK_POLICY, BUDGET, REVISION, SECRET, VOLUME, CLAIM,
+    DEPLOYMENT, STATEFUL_SET, POD, NODE, SERVICE, NETWORK_POLICY, BUDGET, REVISION, JOB, SECRET, VOLUME, CLAIM,
     STORAGE_CLASS, RESOURCE_SLICE, DEVICE_CLASS, RESOURCE_CLAIM, CONFIG_MAP, EVENT, LEASE,
 )  # fmt: skip
 POD_GROUP: Final = "PodGroup"

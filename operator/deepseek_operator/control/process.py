@@ -33,6 +33,7 @@ from deepseek_operator.control.leader import LEASE_NAME, Elector
 from deepseek_operator.control.limiter import WriteLimiter
 from deepseek_operator.control.login import login
 from deepseek_operator.control.metrics import GROUPS, QUEUE_DEPTH
+from deepseek_operator.control.progress import ProgressReader
 from deepseek_operator.control.queue import WorkQueue
 from deepseek_operator.control.reconcile import Observers, Reconciler
 from deepseek_operator.control.reported import Reporter
@@ -103,6 +104,7 @@ class Operator:
         self._elector = Elector(self._client, namespace=_own_namespace(), name=lease, identity=identity)
         self._reporter = Reporter(self._enqueue)
         self._logs = LogReader(self._client, self._enqueue)
+        self._progress = ProgressReader(self._enqueue)
         self._catalogue = Catalogue(
             self._client,
             namespace=_own_namespace(),
@@ -129,6 +131,7 @@ class Operator:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._reporter.close()
         await self._logs.close()
+        await self._progress.close()
         await self._elector.release()
         await self._http.cleanup()
         await self._client.close()
@@ -188,6 +191,7 @@ class Operator:
                 catalogue=self._catalogue,
                 reporter=self._reporter,
                 logs=self._logs,
+                progress=self._progress,
             ),
             queue=self._queue,
             config=self._config,

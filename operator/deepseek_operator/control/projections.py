@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, Literal
 
@@ -18,6 +18,7 @@ from deepseek_operator.lifecycle.records import (
     ChildRecord,
     ContainerRecord,
     DeploymentRecord,
+    JobRecord,
     NodeRecord,
     PodRecord,
     PullRecord,
@@ -117,6 +118,17 @@ def project_stateful_set(body: Body) -> StatefulSetRecord:
     )
 
 
+def project_job(body: Body) -> JobRecord:
+    """The Job that fills a shared claim."""
+    conditions = {c["type"]: c for c in body.get("status", {}).get("conditions", ()) if c.get("status") == "True"}
+    trouble = conditions.get("Failed") or conditions.get("Suspended") or {}
+    return JobRecord(
+        **_child_fields(body),
+        complete="Complete" in conditions,
+        trouble=str(trouble.get("message", ""))[:MESSAGE_LIMIT],
+    )
+
+
 def project_revision(body: Body) -> RevisionRecord:
     """One of our ControllerRevisions."""
     return RevisionRecord(
@@ -133,8 +145,12 @@ def project_pod(body: Body) -> PodRecord:
     labels = metadata.get("labels", {})
     conditions = {c["type"]: c for c in status.get("conditions", ())}
     scheduled = conditions.get("PodScheduled", {})
-    inits = [_container(c) for c in status.get("initContainerStatuses", ())]
-    unfinished = [c for c in inits if not (c.state == "terminated" and c.exit_code == 0)]
+    job = _job(metadata)
+    # A Job's last step is its container; a rank's are all init containers.
+    steps = [*status.get("initContainerStatuses", ()), *(status.get("containerStatuses", ()) if job else ())]
+    inits = [(c["name"], _container(c)) for c in steps]
+    unfinished = [(name, c) for name, c in inits if not (c.state == "terminated" and c.exit_code == 0)]
+    step, first = unfinished[0] if unfinished else ("", ContainerRecord())
     engine = next((c for c in status.get("containerStatuses", ()) if c["name"] == names.ENGINE_CONTAINER), None)
     has_inits = bool(spec.get("initContainers"))
     deployment, group, rank = _place(metadata)
@@ -154,8 +170,8 @@ def project_pod(body: Body) -> PodRecord:
         scheduled=bool(spec.get("nodeName")),
         waiting_message=scheduled.get("message", "")[:MESSAGE_LIMIT],
         fetching=has_inits and (not inits or bool(unfinished)) and status.get("phase") == "Pending",
-        init_reason=unfinished[0].reason if unfinished and unfinished[0].state == "waiting" else "",
-        init_message=unfinished[0].message if unfinished else "",
+        init_reason=first.reason if first.state == "waiting" else "",
+        init_message=first.message,
         engine=_container(engine) if engine else ContainerRecord(),
         created=metadata.get("creationTimestamp", ""),
         ready_changed=conditions.get("Ready", {}).get("lastTransitionTime") or "",
@@ -165,6 +181,9 @@ def project_pod(body: Body) -> PodRecord:
         ip=status.get("podIP", ""),
         devices=_engine_devices(spec),
         unhealthy=_unhealthy(engine or {}),
+        job=job,
+        step=step,
+        read_rate=_read_rate(inits),
     )
 
 
@@ -217,6 +236,22 @@ def _deletion_asked(metadata: Body) -> str:
     return ""
 
 
+def _job(metadata: Body) -> str:
+    """The Job that a pod belongs to."""
+    owner = next((each for each in metadata.get("ownerReferences", ()) if each.get("controller")), None)
+    return str(owner["name"]) if owner and owner["kind"] == "Job" else ""
+
+
+def _read_rate(steps: Sequence[tuple[str, ContainerRecord]]) -> int:
+    """What the verifying container told of the volume when it ended well (weights verify --summary)."""
+    words = next((c.message for name, c in steps if name == names.VERIFY_CONTAINER and c.exit_code == 0), "")
+    try:
+        rate = json.loads(words)["bytesPerSecond"]
+    except (ValueError, TypeError, KeyError):
+        return 0
+    return rate if isinstance(rate, int) and rate > 0 else 0
+
+
 def _place(metadata: Body) -> tuple[str, int, int]:
     """Deployment, group and rank of a pod ``x-g0-1``.
 
@@ -259,9 +294,15 @@ def _container(status: Body) -> ContainerRecord:
         restarts=status.get("restartCount", 0),
         exit_code=ended.get("exitCode"),
         # Masked before it is cut: half a key is still a key.
-        message=masked(detail.get("message") or ended.get("message", ""))[-MESSAGE_LIMIT:],
+        # While it waits for its next try, the kubelet's own words would hide the last ones.
+        message=masked(_spoken(detail, ended))[-MESSAGE_LIMIT:],
         since=ended.get("finishedAt") or detail.get("startedAt") or "",
     )
+
+
+def _spoken(detail: Body, ended: Body) -> str:
+    own = "" if detail.get("reason") == "CrashLoopBackOff" else detail.get("message")
+    return str(own or ended.get("message") or detail.get("message") or "")
 
 
 def _true(condition: Body) -> Body:

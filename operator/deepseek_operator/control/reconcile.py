@@ -30,6 +30,7 @@ from deepseek_operator.control.execute import Executor, TooEarlyError, is_owned
 from deepseek_operator.control.lastlines import LogReader
 from deepseek_operator.control.leader import LeadershipLostError
 from deepseek_operator.control.metrics import INCIDENTS, RECONCILE_SECONDS, RECONCILES
+from deepseek_operator.control.progress import ProgressReader
 from deepseek_operator.control.projections import pack
 from deepseek_operator.control.queue import WorkQueue
 from deepseek_operator.control.reported import Reporter
@@ -63,6 +64,7 @@ class Observers:
     catalogue: Catalogue
     reporter: Reporter
     logs: LogReader
+    progress: ProgressReader
 
 
 class Reconciler:
@@ -87,6 +89,7 @@ class Reconciler:
         self._catalogue = observers.catalogue
         self._reporter = observers.reporter
         self._logs = observers.logs
+        self._progress = observers.progress
         self._config = config
         self._inventories: dict[tuple[Toleration, ...], Inventory] = {}
         self._inventories_of: tuple[int, Catalog | None] = (-1, None)
@@ -160,7 +163,14 @@ class Reconciler:
         if carried.failure:
             raise carried.failure
         self._reporter.look(current, self._cache.pods(current))
+        self._ask_progress(key, current)
         self._come_back(key, decision, taken=carried.taken)
+
+    def _ask_progress(self, key: Key, current: DeploymentRecord) -> None:
+        ranks = (pod for pods in self._cache.pods(current).values() for pod in pods)
+        again = self._progress.look(current, (*ranks, *self._cache.preparing(current)))
+        if again is not None:
+            self._queue.add_after(key, again)
 
     def _come_back(self, key: Key, decision: Decision, *, taken: ChildKey | None) -> None:
         waits = [decision.requeue_seconds] if decision.requeue_seconds is not None else []
@@ -253,7 +263,12 @@ class Reconciler:
         keys: tuple[str, str],
         config: ConfigRecord | None = None,
     ) -> tuple[Snapshot, Outcome]:
-        snapshot = self._cache.snapshot(deployment, name_taken=taken, reports=self._reporter.answers(deployment.uid))
+        snapshot = self._cache.snapshot(
+            deployment,
+            name_taken=taken,
+            reports=self._reporter.answers(deployment.uid),
+            progress=self._progress.answers(deployment.uid),
+        )
         troubles = self._troubles.known(snapshot)
         if unable := self._unable.get((deployment.namespace, deployment.name)):
             troubles = {**troubles, deployment.uid: unable}

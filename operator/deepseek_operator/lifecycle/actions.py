@@ -89,7 +89,28 @@ class DeletePod:
     """Without grace: its node will never confirm."""
 
 
-Action = CreateOnce | Apply | PullImage | EnsurePodGroup | DropPodGroup | StartGroup | StopGroup | Delete | DeletePod
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DropLostClaims:
+    """Delete claims of ranks that are bound to nodes which are gone: their weights are fetched again elsewhere."""
+
+    group: int
+    claims: tuple[str, ...]
+    lost_nodes: tuple[str, ...]
+    """Nodes that counted as lost when the group failed; others count when they do not exist any more."""
+
+
+Action = (
+    CreateOnce
+    | Apply
+    | PullImage
+    | EnsurePodGroup
+    | DropPodGroup
+    | DropLostClaims
+    | StartGroup
+    | StopGroup
+    | Delete
+    | DeletePod
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,8 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from deepseek_operator.api.names import pod_name
+from deepseek_operator.api.resource import Spec
 from deepseek_operator.lifecycle.actions import (
     Action,
     Apply,
@@ -19,6 +21,7 @@ from deepseek_operator.lifecycle.actions import (
     Decision,
     Delete,
     DeletePod,
+    DropLostClaims,
     DropPodGroup,
     EnsurePodGroup,
     StartGroup,
@@ -30,6 +33,7 @@ from deepseek_operator.lifecycle.groups import StartWith
 from deepseek_operator.lifecycle.judge import Judge
 from deepseek_operator.lifecycle.objects import group_children, groups_of, mend, surplus_revisions
 from deepseek_operator.lifecycle.outcome import Outcome
+from deepseek_operator.lifecycle.preparation import with_progress
 from deepseek_operator.lifecycle.pulls import work
 from deepseek_operator.lifecycle.records import PodRecord, Snapshot, StatefulSetRecord
 from deepseek_operator.lifecycle.reported import with_reports
@@ -45,6 +49,7 @@ from deepseek_operator.render.gang import pod_group
 from deepseek_operator.render.owner import Owner, group_labels
 from deepseek_operator.render.revision import RevisionContent, controller_revision
 from deepseek_operator.render.secret import keys_secret
+from deepseek_operator.render.weights_job import KIND as JOB
 
 
 def decide(snapshot: Snapshot, outcome: Outcome, *, now: datetime) -> Decision:
@@ -65,10 +70,12 @@ def decide(snapshot: Snapshot, outcome: Outcome, *, now: datetime) -> Decision:
         policy=judge.policy,
         held=warm_ups.held(recorded, known) if warm_ups else frozenset(),
         now=now,
+        prepared=judge.preparation.complete,
     )
     entries = tuple(judge.advance(entry, target=target, suspended=suspended) for entry in entries)
     entries = tuple(_warm_up_told(entry) for entry in entries if not _removed(snapshot, entry))
     entries = with_reports(entries, snapshot.reports)
+    entries = tuple(with_progress(entry, snapshot, judge.preparation) for entry in entries)
     status = build_status(snapshot, outcome, entries, target=target, time=stamp(now))
     work = _Work(judge=judge, opened=judge.opened(entries))
     return Decision(
@@ -190,6 +197,17 @@ class _Work:
             )
         watched = [manifest for manifest in manifests if manifest["kind"] not in CREATED_ONCE_KINDS]
         yield from mend(watched, self.snapshot.children)
+        yield from self._preparation(spec)
+
+    def _preparation(self, spec: Spec) -> Iterator[Action]:
+        """The Job of the current weights; those of earlier ones end with what they wrote kept."""
+        job = self.judge.preparation.job
+        if job is not None and spec.replicas and not spec.suspend:
+            yield from mend([job], self.snapshot.children)
+        wanted = job["metadata"]["name"] if job else ""
+        for (kind, name), child in self.snapshot.children.items():
+            if kind == JOB and name != wanted:
+                yield Delete(kind=kind, name=name, uid=child.uid)
 
     def _leftovers(self, *, known: Collection[int]) -> Iterator[Action]:
         """What is left of groups that neither status nor a StatefulSet tells of: status was lost half-way."""
@@ -294,7 +312,8 @@ class _Work:
         yield from (EnsurePodGroup(manifest=each) for each in others if each["kind"] == POD_GROUP)
         if owner is not None and owner.immutable_hash != content.immutable_hash:
             yield Delete(kind=owner.kind, name=owner.name, uid=owner.uid)
-        elif not self.snapshot.pods.get(entry.index):
+        elif not self.snapshot.pods.get(entry.index) and not self.judge.held_for_weights(entry):
+            yield from self._lost_claims(entry, content)
             selector = group_labels(self._owner, entry.index)
             yield StartGroup(
                 manifest=with_desired_hash(stateful_set),
@@ -304,6 +323,23 @@ class _Work:
                 pod_selector=",".join(f"{key}={value}" for key, value in sorted(selector.items())),
                 incarnation=entry.incarnation,
             )
+
+    def _lost_claims(self, entry: GroupEntry, content: RevisionContent) -> Iterator[Action]:
+        """Before a start that is not the first: claims may have stayed on a node that is gone."""
+        if entry.incarnation <= 1 or not content.claim_templates:
+            return
+        name = self.snapshot.deployment.name
+        yield DropLostClaims(
+            group=entry.index,
+            claims=tuple(
+                f"{template['metadata']['name']}-{pod_name(name, entry.index, rank)}"
+                for template in content.claim_templates
+                for rank in range(content.nodes_per_group)
+            ),
+            lost_nodes=tuple(
+                sorted({each.node for each in entry.incidents if each.reason == "NodeLost" and each.node})
+            ),
+        )
 
     def _lacks_config(self, entry: GroupEntry) -> bool:
         """An engine cannot start for want of something that is made once: the keys' Secret was deleted."""

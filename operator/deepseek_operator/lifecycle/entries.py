@@ -13,6 +13,7 @@ from deepseek_operator.lifecycle.bounds import first_bytes, last_lines
 INCIDENTS_KEPT = 3
 LOG_BYTES: Final = 2048
 """Of the last lines that are kept of the latest incident."""
+GIB: Final = 2**30
 GROUPS_LIMIT = 48 * 1024
 """Bytes of all entries together: leaves the plan and the conditions their share of the 64 KiB of status."""
 
@@ -107,6 +108,27 @@ class WarmUp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far weights are prepared: of one pod, or of a group's pods together."""
+
+    phase: str
+    """fetch, cast, shard, verify or read."""
+    bytes_done: int
+    bytes_total: int
+    bytes_per_second: int | None = None
+    seconds_left: int | None = None
+
+    def told(self) -> str:
+        """For a message."""
+        words = f"{self.bytes_done / GIB:.1f} of {self.bytes_total / GIB:.1f} GiB"
+        if self.bytes_per_second:
+            words += f", {self.bytes_per_second / 2**20:.0f} MiB/s"
+        if self.seconds_left is not None:
+            words += f", {max(1, round(self.seconds_left / 60))} min left"
+        return words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupEntry:
     """What was decided about a group. Times are RFC 3339, UTC; empty means never."""
 
@@ -137,6 +159,8 @@ class GroupEntry:
     """Asked once an incarnation."""
     warm_up: WarmUp | None = None
     """While a revision with another image is to replace it."""
+    progress: Progress | None = None
+    """Of the weights, while they are prepared."""
 
 
 def read_entry(data: Mapping[str, Any]) -> GroupEntry:
@@ -179,6 +203,7 @@ def read_entry(data: Mapping[str, Any]) -> GroupEntry:
         ),
         reported=_read_report(data["memory"]) if "memory" in data else None,
         warm_up=_read_warm_up(data["warmUp"]) if "warmUp" in data else None,
+        progress=_read_progress(data["progress"]) if "progress" in data else None,
     )
 
 
@@ -223,6 +248,7 @@ def _write_entry(entry: GroupEntry, detail: _Detail) -> dict[str, Any]:
         ],
         "memory": _write_report(entry.reported, detail) if entry.reported else "",
         "warmUp": _write_warm_up(entry.warm_up, detail) if entry.warm_up else "",
+        "progress": _write_progress(entry.progress) if entry.progress and detail.places else "",
     }
     return {key: value for key, value in data.items() if value not in ("", [])}
 
@@ -265,6 +291,27 @@ def _write_report(report: Report, detail: _Detail) -> dict[str, Any]:
         "unknown": first_bytes(report.unknown, detail.message_bytes),
     }
     return {key: value for key, value in data.items() if value not in ("", None)}
+
+
+def _read_progress(data: Mapping[str, Any]) -> Progress:
+    return Progress(
+        phase=data["phase"],
+        bytes_done=data.get("bytesDone", 0),
+        bytes_total=data.get("bytesTotal", 0),
+        bytes_per_second=data.get("bytesPerSecond"),
+        seconds_left=data.get("secondsLeft"),
+    )
+
+
+def _write_progress(progress: Progress) -> dict[str, Any]:
+    data = {
+        "phase": progress.phase,
+        "bytesDone": progress.bytes_done,
+        "bytesTotal": progress.bytes_total,
+        "bytesPerSecond": progress.bytes_per_second,
+        "secondsLeft": progress.seconds_left,
+    }
+    return {key: value for key, value in data.items() if value is not None}
 
 
 def _write_incident(incident: Incident, detail: _Detail, *, log_bytes: int) -> dict[str, Any]:

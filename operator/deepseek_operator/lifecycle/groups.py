@@ -58,6 +58,8 @@ class Observed:
     """What is reported of the devices and the node of each pod, by its UID."""
     last_lines: LastLines | None = None
     """The end of the log of the rank that failed, once it was read."""
+    preparing: str = ""
+    """What must be complete before the incarnation may start, where it has not started."""
 
     @property
     def stopped(self) -> bool:
@@ -218,6 +220,8 @@ def _advance_running(entry: GroupEntry, observed: Observed, *, limits: Limits, n
     if incident := _incident(entry, observed, limits=limits, now=now):
         trouble = next((observed.troubles.get(pod.uid, "") for pod in observed.pods if pod.rank == incident.rank), "")
         return fail(entry, replace(incident, trouble=trouble), limits=limits, now=now)
+    if observed.preparing and not observed.pods:
+        return _staged(entry, "FetchingWeights", observed.preparing, now=now)
     size = limits.shape.size
     pods = [pod for pod in observed.pods if pod.incarnation == entry.incarnation]
     older = len(observed.pods) - len(pods)

@@ -16,6 +16,7 @@ from deepseek_operator.lifecycle.groups import Limits, Observed, StartWith, adva
 from deepseek_operator.lifecycle.nodes import dead_nodes, drained, next_loss
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.policy import Policy, Shape, read_policy, shape_of
+from deepseek_operator.lifecycle.preparation import Preparation, preparation
 from deepseek_operator.lifecycle.pulls import next_try
 from deepseek_operator.lifecycle.records import Snapshot
 from deepseek_operator.lifecycle.warmup import WarmUps, due, pulling
@@ -77,7 +78,7 @@ class Judge:
         own = StartWith(revision=entry.revision, template_hash=entry.template_hash) if content else None
         return advance(
             entry,
-            self.observed(entry.index),
+            replace(self.observed(entry.index), preparing=self.held_for_weights(entry)),
             limits=self._limits(entry),
             start_with=target or own,
             # A spec that cannot be read moves nothing, not even out of suspension.
@@ -108,6 +109,20 @@ class Judge:
         taints = load_operations().drain_taints
         names = {pod.node for pod in self.snapshot.pods.get(index, ()) if pod.node} - self.dead_nodes
         return frozenset(name for name in names if not drained([name], self.snapshot.nodes, taints=taints))
+
+    @cached_property
+    def preparation(self) -> Preparation:
+        """What the current revision's weights need before a group starts."""
+        return preparation(self.snapshot, self.outcome)
+
+    def held_for_weights(self, entry: GroupEntry) -> str:
+        """Why an incarnation of the current revision may not start yet; empty when it may, or has."""
+        content, owner = self.outcome.content, self.snapshot.stateful_sets.get(entry.index)
+        if content is None or entry.revision != content.hash:
+            return ""
+        if owner is not None and owner.incarnation == entry.incarnation:
+            return ""
+        return self.preparation.message
 
     def opened(self, entries: Sequence[GroupEntry]) -> frozenset[int]:
         """Groups that a drain may take: one of their nodes is to be emptied, and enough others serve.

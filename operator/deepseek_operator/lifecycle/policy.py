@@ -54,6 +54,8 @@ class Shape:
     """Pods of the group."""
     startup_seconds: int = STARTUP_SECONDS
     """From the start of the engines to serving."""
+    weights_gib: float = 0.0
+    """What every node reads."""
     spare_nodes: int = 0
     """Nodes of the class beyond those that a group needs; so many can be avoided."""
 
@@ -64,5 +66,6 @@ def shape_of(content: RevisionContent) -> Shape:
     return Shape(
         size=content.nodes_per_group,
         startup_seconds=plan["startup_seconds"],
+        weights_gib=plan["weights"]["size_gib"],
         spare_nodes=max(0, len(plan["hardware"]["nodes"]) - content.nodes_per_group),
     )

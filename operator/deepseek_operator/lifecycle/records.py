@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from deepseek_operator.lifecycle.entries import LastLines, Report
+from deepseek_operator.lifecycle.entries import LastLines, Progress, Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +108,12 @@ class PodRecord:
     """That the engine was given, by resource."""
     unhealthy: str = ""
     """Devices of the engine that are reported unhealthy, as text."""
+    job: str = ""
+    """Name of the Job that it belongs to; empty for a rank's pod."""
+    step: str = ""
+    """The container that prepares weights and has not finished."""
+    read_rate: int = 0
+    """Bytes a second at which the weights were read ahead; 0: not told, or they were in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +171,15 @@ class StatefulSetRecord(ChildRecord):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord(ChildRecord):
+    """The Job that fills a shared claim."""
+
+    complete: bool
+    trouble: str
+    """Why no pod of it runs, where its controller tells."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RevisionRecord(ChildRecord):
     """A stored revision."""
 
@@ -209,6 +224,10 @@ class Snapshot:
     """Nodes of the pods; one that is missing is gone."""
     troubles: Mapping[str, str] = field(default_factory=dict)
     """Why the deployment, a StatefulSet or a pod makes no progress, by UID."""
+    preparing: tuple[PodRecord, ...] = ()
+    """Pods of our Jobs."""
+    progress: Mapping[str, Progress] = field(default_factory=dict)
+    """How far containers that prepare weights are, by UID of the pod."""
     reports: Mapping[int, Report] = field(default_factory=dict)
     """By group: what engines said about their memory since status was written."""
     model_config: ConfigRecord | None = None

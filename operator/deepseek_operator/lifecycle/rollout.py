@@ -27,10 +27,12 @@ def plan_groups(
     policy: Policy,
     now: datetime,
     held: Collection[int] = frozenset(),
+    prepared: bool = True,
 ) -> tuple[GroupEntry, ...]:
     """The entries with their intents adjusted; `target` None means that the spec was refused.
 
-    ``held`` are serving groups that must not be replaced yet.
+    ``held`` are serving groups that must not be replaced yet. Until the target's weights are ``prepared``, no serving
+    group is stopped for it.
     """
     if suspended:
         scaled = _scale_down(entries, wanted=desired, target=target, now=now)
@@ -40,7 +42,9 @@ def plan_groups(
         return _sorted(_scale_down(entries, wanted=desired, target=None, now=now))
     wanted = desired + _surge(entries, desired=desired, target=target, policy=policy)
     scaled = _scale_down(entries, wanted=wanted, target=target, now=now)
-    scaled = _replace_outdated(scaled, desired=desired, target=target, policy=policy, held=held, now=now)
+    scaled = _replace_outdated(
+        scaled, desired=desired, target=target, policy=policy, held=held, now=now, prepared=prepared
+    )
     # A group that is being removed holds its accelerators still, and a surge must not take more.
     leaving = sum(entry.intent == "Remove" for entry in scaled)
     return _scale_up(scaled, wanted=max(desired, wanted - leaving), target=target, suspended=False, now=now)
@@ -104,13 +108,14 @@ def _replace_outdated(
     policy: Policy,
     held: Collection[int],
     now: datetime,
+    prepared: bool,
 ) -> tuple[GroupEntry, ...]:
     active = [entry for entry in entries if entry.intent != "Remove"]
     old = [entry for entry in active if entry.intent == "Run" and outdated(entry, target)]
     idle = [entry for entry in old if not entry.ready]
     serving = [entry for entry in old if entry.ready and entry.index not in held]
     spare = sum(entry.ready for entry in active) - (desired - policy.max_unavailable)
-    leaving = [*idle, *serving[: max(0, spare)]]
+    leaving = [*idle, *serving[: max(0, spare) if prepared else 0]]
     # A surge is over when the old group that it replaced goes for good.
     beyond = len(active) - desired
     removed = {entry.index for entry in [entry for entry in leaving if entry.ready][: max(0, beyond)]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from deepseek_operator.api.names import LEADER_INDEX, PAUSED_ANNOTATION, POD_INDEX_LABEL, UID_LABEL, group_name
@@ -12,7 +12,8 @@ from deepseek_operator.lifecycle.entries import GroupEntry, write_entries
 from deepseek_operator.lifecycle.groups import StartWith, given_up
 from deepseek_operator.lifecycle.objects import REVISIONS_KEPT
 from deepseek_operator.lifecycle.outcome import Outcome
-from deepseek_operator.lifecycle.records import DeploymentRecord, PodRecord, Snapshot
+from deepseek_operator.lifecycle.preparation import preparation, weights_ready
+from deepseek_operator.lifecycle.records import DeploymentRecord, Snapshot
 from deepseek_operator.lifecycle.reported import memory_as_planned
 from deepseek_operator.lifecycle.rollout import outdated
 from deepseek_operator.lifecycle.runtime import runtime_supported
@@ -89,6 +90,13 @@ def _chosen(plan: Plan) -> dict[str, Any]:
     }
 
 
+def _conversion(plan: Plan) -> str | None:
+    conversion = plan.weights.conversion
+    if conversion is None:
+        return None
+    return " → ".join((conversion.source_layout, *(step.layout for step in conversion.steps)))
+
+
 def plan_summary(plan: Plan) -> dict[str, Any]:
     """``status.plan``: what was chosen and why, without the figures that only planning needs."""
     weights = {
@@ -96,6 +104,9 @@ def plan_summary(plan: Plan) -> dict[str, Any]:
         "revision": plan.weights.revision,
         "layout": plan.weights.layout,
         "sizeGiB": round(plan.weights.size_gib),
+        "volume": plan.weights.volume,
+        "claim": plan.weights.claim,
+        "conversion": _conversion(plan),
     }
     return {
         "vendor": plan.hardware.vendor,
@@ -145,7 +156,7 @@ def _conditions(
     return [
         _accepted(outcome),
         _planned(outcome),
-        _weights_ready(outcome, active, snapshot.pods),
+        weights_ready(snapshot, outcome, active, preparation(snapshot, outcome)),
         Condition(
             type="GroupsReady",
             status="True" if complete and not blocked else "False",
@@ -270,22 +281,6 @@ def _ready(
     if not active:
         return verdict("True", "ScaledToZero", "spec.replicas is 0")
     return verdict("True", "Serving", f"all {len(active)} groups serve")
-
-
-def _weights_ready(
-    outcome: Outcome, active: Sequence[GroupEntry], pods: Mapping[int, tuple[PodRecord, ...]]
-) -> Condition:
-    def verdict(status: Truth, reason: str, message: str = "") -> Condition:
-        return Condition(type="WeightsReady", status=status, reason=reason, message=message)
-
-    if outcome.plan is None:
-        return verdict("Unknown", "NotPlanned")
-    placed = [pod for entry in active for pod in pods.get(entry.index, ()) if pod.scheduled]
-    if fetching := [pod for pod in placed if pod.fetching]:
-        return verdict("False", "FetchingWeights", f"{len(fetching)} ranks fetch or check weights")
-    if placed:
-        return verdict("True", "OnNodes", f"{outcome.plan.weights.source} at {outcome.plan.weights.path}")
-    return verdict("Unknown", "NotStarted", "no rank is placed yet")
 
 
 def _network_isolated(snapshot: Snapshot, outcome: Outcome, active: Sequence[GroupEntry]) -> Condition:

@@ -16,6 +16,7 @@ from deepseek_operator.lifecycle.entries import GroupEntry, Incident
 from deepseek_operator.lifecycle.incidents import stretch
 from deepseek_operator.lifecycle.policy import Policy, Shape
 from deepseek_operator.lifecycle.records import PodRecord
+from deepseek_operator.plan.requests import budget_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,7 @@ def _starting(pods: Sequence[PodRecord], *, shape: Shape, policy: Policy) -> Ite
             pod=late[0],
         )
     if late := [pod for pod in pods if not pod.ready]:
-        seconds = policy.startup_deadline or shape.startup_seconds
+        seconds = policy.startup_deadline or _startup_seconds(pods, shape)
         yield Watchdog(
             due=begun + timedelta(seconds=seconds),
             reason="StartupDeadlineExceeded",
@@ -98,6 +99,17 @@ def _starting(pods: Sequence[PodRecord], *, shape: Shape, policy: Policy) -> Ite
             "spec.startup.deadlineSeconds sets the limit",
             pod=late[0],
         )
+
+
+def _startup_seconds(pods: Sequence[PodRecord], shape: Shape) -> int:
+    """The budget of a start: at the rate that the slowest rank's volume was seen to give, else the plan's.
+
+    Engines read in another order, and several ranks at once: half the rate is counted on.
+    """
+    rate = min((pod.read_rate for pod in pods if pod.read_rate), default=0)
+    if not rate or not shape.weights_gib:
+        return shape.startup_seconds
+    return budget_seconds(shape.weights_gib, gib_per_second=rate / 2**30 / 2)
 
 
 def _latest(stamps: Iterable[str]) -> datetime:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
-from deepseek_operator.plan.types import EngineChoice, Facts, HardwareClass, KernelCache, Parallelism
+from deepseek_operator.plan.types import EngineChoice, Facts, HardwareClass, KernelCache, Parallelism, WeightsPlan
 
 
 def kernel_cache(
@@ -16,22 +16,27 @@ def kernel_cache(
     facts: Facts,
     namespace: str,
     model: str,
-    precision: str,
+    weights: WeightsPlan,
     engine: EngineChoice,
     hardware: HardwareClass,
     split: Parallelism,
 ) -> KernelCache | None:
-    """The directory of one kind of start; None without a directory of the nodes."""
+    """The directory of one kind of start; None without a directory of the nodes.
+
+    Where the weights lie on the node, so do the kernels: one volume is enough.
+    """
     if facts.node_path is None:
         return None
     parts = (
-        namespace,
         engine.image,
         hardware.architecture,
         hardware.driver or "",
         model,
-        precision,
+        weights.layout,
         f"tp{split.tensor}-pp{split.pipeline}-dp{split.attention_data}-ep{split.expert}",
     )
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
-    return KernelCache(claim=f"kernels-{key}", node_path=f"{facts.node_path}/{namespace}/kernels/{key}")
+    if weights.volume == "node":
+        return KernelCache(folder=f"kernels/{key}")
+    path = f"{facts.node_path}/{namespace}/kernels/{key}"
+    return KernelCache(folder="cache", claim=f"kernels-{key}", node_path=path)

@@ -209,7 +209,7 @@ def _plan(
             facts=question.sources.facts,
             namespace=question.sources.namespace,
             model=question.model.name,
-            precision=best.precision,
+            weights=located.weights,
             engine=best.engine,
             hardware=best.hardware,
             split=layout.split,

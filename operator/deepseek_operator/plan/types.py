@@ -314,10 +314,14 @@ class WeightsPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelCache:
-    """A directory of each node for compiled kernels, behind a claim."""
+    """A directory of each node for compiled kernels."""
 
-    claim: str
-    node_path: str
+    folder: str
+    """In its volume."""
+    claim: str | None = None
+    """Claim of its own; None: it lies in the volume of the weights."""
+    node_path: str | None = None
+    """Directory of the node behind that claim."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

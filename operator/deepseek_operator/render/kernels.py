@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from deepseek_operator.api.names import KERNELS_LABEL, WEIGHTS_ANNOTATION
 from deepseek_operator.catalog.operations.kernel_caches import kernel_cache_variables
+from deepseek_operator.render.weights import VOLUME as WEIGHTS_VOLUME
 from deepseek_operator.render.weights import directory_of_nodes
 
 if TYPE_CHECKING:
@@ -20,14 +21,16 @@ if TYPE_CHECKING:
 VOLUME: Final = "deepseek-kernels"
 
 
-def volume(kernels: KernelCache) -> dict[str, Any]:
-    """The pod's volume."""
-    return {"name": VOLUME, "persistentVolumeClaim": {"claimName": kernels.claim}}
+def volumes(kernels: KernelCache) -> list[dict[str, Any]]:
+    """The pod's volume; none where the volume of the weights holds them."""
+    return [{"name": VOLUME, "persistentVolumeClaim": {"claimName": kernels.claim}}] if kernels.claim else []
 
 
-def mount(path: str) -> dict[str, Any]:
+def mount(kernels: KernelCache, path: str) -> dict[str, Any]:
     """One cache directory of the container; the kubelet makes the sub-path."""
-    return {"name": VOLUME, "mountPath": path, "subPath": path.strip("/").replace("/", "-").lstrip(".")}
+    name = VOLUME if kernels.claim else WEIGHTS_VOLUME
+    inside = path.strip("/").replace("/", "-").lstrip(".")
+    return {"name": name, "mountPath": path, "subPath": f"{kernels.folder}/{inside}"}
 
 
 def environment(plan: Plan, directory: str) -> dict[str, str]:
@@ -41,11 +44,12 @@ def environment(plan: Plan, directory: str) -> dict[str, str]:
 
 
 def kernels_volume(owner: Owner, plan: Plan) -> list[dict[str, Any]]:
-    """The PersistentVolume and the claim; empty where kernels are compiled anew for every pod."""
+    """The PersistentVolume and the claim; empty where kernels need none of their own."""
     kernels = plan.kernels
-    if kernels is None:
+    if kernels is None or kernels.claim is None or kernels.node_path is None:
         return []
     about = {"image": plan.engine.image, "architecture": plan.hardware.architecture, "model": plan.model}
+    about["tool"] = plan.weights.tool_image
     return directory_of_nodes(
         owner.namespace,
         kernels.claim,

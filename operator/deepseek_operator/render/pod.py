@@ -186,10 +186,10 @@ def _own_volumes(plan: Plan, launch: Launch) -> tuple[list[dict[str, Any]], list
         {"name": "deepseek-run", "mountPath": RUN_DIRECTORY},
     ]
     if plan.kernels:
-        volumes.append(kernels.volume(plan.kernels))
+        volumes += kernels.volumes(plan.kernels)
     for number, path in enumerate(launch.writable):
         if plan.kernels:
-            mounts.append(kernels.mount(path))
+            mounts.append(kernels.mount(plan.kernels, path))
             continue
         name = f"deepseek-cache-{number}"
         volumes.append({"name": name, "emptyDir": {}})

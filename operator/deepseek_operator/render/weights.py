@@ -95,6 +95,7 @@ def node_volume(owner: Owner, weights: WeightsPlan) -> list[dict[str, Any]]:
         "source": weights.source,
         "revision": weights.revision,
         "sourceGiB": weights.conversion.source_gib if weights.conversion else weights.size_gib,
+        "tool": weights.tool_image,
     }
     return directory_of_nodes(
         owner.namespace,

@@ -51,7 +51,8 @@ def weights_job(owner: Owner, spec: Spec, plan: Plan) -> dict[str, Any] | None:
     if tolerations := [toleration(each) for each in spec.scheduling.tolerations]:
         pod["tolerations"] = tolerations
     name = weights_job_name(owner.name, short_hash(pod, length=_HASH_LENGTH))
-    about = {"source": weights.source, "revision": weights.revision, "claim": weights.claim, "path": weights.path}
+    about = {"source": weights.source, "revision": weights.revision, "claim": weights.claim}
+    about |= {"path": weights.path, "tool": weights.tool_image}
     own = labels(owner) | {WEIGHTS_LABEL: name}
     job = child(owner, api_version="batch/v1", kind=KIND, name=name, labels=own)
     job["metadata"]["annotations"] = {WEIGHTS_ANNOTATION: json.dumps(about, sort_keys=True)}

@@ -58,15 +58,15 @@ def remove(directory: Path) -> int:
     """Remove the weights of a directory, and those made of them below it. Returns the bytes that became free.
 
     The marker goes first, so that a start in between fetches instead of reading half of it; the lease is held, so that
-    nobody fills what is being emptied.
+    nobody fills what is being emptied. Its few bytes stay: somebody may be waiting for it.
 
     Raises:
         InputError: It holds no weights, so that a wrong path costs nothing.
     """
     if not (directory / MARKER).exists() and not (directory / WORK).is_dir() and not _workplaces(directory):
         raise InputError(str(directory), "it holds no weights", "name a directory that `weights list` shows")
-    freed = sum(each.size for each in kept_below(directory))
     with lease.hold(directory / WORK, say=say):
+        freed = sum(each.size for each in kept_below(directory))
         try:
             for place in sorted(_workplaces(directory), key=len, reverse=True):
                 marker = Path(place) / MARKER
@@ -81,7 +81,6 @@ def remove(directory: Path) -> int:
             (directory / WORK / "job.json").unlink(missing_ok=True)
         except OSError as error:
             raise storage_error(error, error.filename or directory) from error
-    shutil.rmtree(directory / WORK, ignore_errors=True)
     return freed
 
 

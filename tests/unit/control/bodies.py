@@ -57,6 +57,11 @@ def stateful_set(*, version: int = 1, group: int = 0, **changes: Any) -> Body:
     return body | changes
 
 
+def job(*, version: int = 1, name: str = "x-weights-1") -> Body:
+    body = _owned("Job", name, version=version, labels={names.UID_LABEL: "cr"}, uid=f"job-{name}", owner="cr")
+    return body | {"spec": {}, "status": {}}
+
+
 def revision(*, version: int = 1, number: int = 1) -> Body:
     labels = {names.REVISION_OF_LABEL: "cr", names.REVISION_LABEL: f"r{number}"}
     body = _owned("ControllerRevision", f"x-r{number}", version=version, labels=labels, uid=f"rev-{number}", owner="cr")

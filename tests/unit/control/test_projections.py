@@ -13,6 +13,7 @@ from deepseek_operator.control.projections import (
     MESSAGE_LIMIT,
     project_child,
     project_deployment,
+    project_job,
     project_node,
     project_pod,
     project_revision,
@@ -128,7 +129,7 @@ CONTAINERS: dict[str, tuple[dict[str, Any], ContainerRecord]] = {
             "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m"}},
             "lastState": {"terminated": ENDED},
         },
-        ContainerRecord(state="waiting", reason="CrashLoopBackOff", restarts=4, exit_code=137, message="back-off 5m"),
+        ContainerRecord(state="waiting", reason="CrashLoopBackOff", restarts=4, exit_code=137, message="killed"),
     ),
     "no state yet": ({"name": "engine"}, ContainerRecord()),
 }
@@ -149,6 +150,49 @@ def test_the_end_of_a_long_message_is_what_is_kept() -> None:
     message = project_pod(body).engine.message
     assert message.endswith("the error")
     assert len(message) == MESSAGE_LIMIT
+
+
+def test_a_step_that_waits_for_its_next_try_tells_its_last_words() -> None:
+    waiting = {
+        "name": "fetch-weights",
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 5m0s restarting failed container"}},
+        "lastState": {"terminated": {"exitCode": 2, "message": "error: hf://a/b: it is private (401)"}},
+    }
+    record = project_pod(initialising(waiting))
+    assert (record.step, record.init_message) == ("fetch-weights", "error: hf://a/b: it is private (401)")
+
+
+def test_what_keeps_a_step_from_starting_is_told() -> None:
+    state = {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "hub" not found'}}
+    record = project_pod(initialising({"name": "fetch-weights", "state": state}))
+    assert (record.init_reason, record.init_message) == ("CreateContainerConfigError", 'secret "hub" not found')
+
+
+@pytest.mark.parametrize(
+    ("message", "rate"),
+    [('{"bytesPerSecond": 5000, "readBytes": 9}', 5000), ('{"bytesPerSecond": null}', 0), ("no JSON", 0), ("[1]", 0)],
+)
+def test_the_rate_of_a_volume_is_read_from_the_step_that_read_it(message: str, rate: int) -> None:
+    ended = {"name": "verify-weights", "state": {"terminated": {"exitCode": 0, "message": message}}}
+    assert project_pod(initialising(ended)).read_rate == rate
+
+
+def test_a_pod_of_a_job_is_no_rank_and_its_last_step_is_its_container() -> None:
+    body = initialising({"name": "fetch-weights", "state": {"terminated": {"exitCode": 0}}})
+    body["metadata"] |= {"name": "x-weights-1-abcde"}
+    body["metadata"]["ownerReferences"] = [{"uid": "job", "controller": True, "kind": "Job", "name": "x-weights-1"}]
+    body["status"]["containerStatuses"] = [{"name": "verify-weights", "state": {"running": {}}}]
+    record = project_pod(body)
+    assert (record.job, record.step, record.deployment, record.rank) == ("x-weights-1", "verify-weights", "", -1)
+
+
+def test_a_job_is_complete_when_it_says_so() -> None:
+    body = bodies.job()
+    assert project_job(body).complete is False
+    body["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+    assert project_job(body).complete is True
+    body["status"] = {"conditions": [{"type": "Failed", "status": "True", "message": "too many"}]}
+    assert (project_job(body).complete, project_job(body).trouble) == (False, "too many")
 
 
 def initialising(*statuses: dict[str, Any], phase: str = "Pending") -> dict[str, Any]:

@@ -20,6 +20,7 @@ from deepseek_operator.control.lastlines import LogReader
 from deepseek_operator.control.leader import Elector
 from deepseek_operator.control.limiter import WriteLimiter
 from deepseek_operator.control.metrics import REGISTRY
+from deepseek_operator.control.progress import ProgressReader
 from deepseek_operator.control.queue import WorkQueue
 from deepseek_operator.control.reconcile import Observers, Reconciler, _pressing
 from deepseek_operator.control.reported import Reporter
@@ -44,6 +45,7 @@ class World:
         self.verifier = Verifier(client, self.cache, load(), namespaces=())
         self.reporter = Reporter(lambda _: None)
         self.logs = LogReader(client, lambda _: None)
+        self.progress = ProgressReader(lambda _: None)
         self.reconciler = Reconciler(
             client=client,
             cache=self.cache,
@@ -54,6 +56,7 @@ class World:
                 catalogue=Catalogue(client, namespace="default", changed=lambda: None, may_write=lambda: False),
                 reporter=self.reporter,
                 logs=self.logs,
+                progress=self.progress,
             ),
             queue=self.queue,
             config=OperatorConfig(),

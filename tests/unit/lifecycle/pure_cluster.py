@@ -18,7 +18,13 @@ from deepseek_operator.api.config import OperatorConfig
 from deepseek_operator.api.names import FIELD_MANAGER, GROUP_LABEL, PULL_LABEL, REVISION_COPY_ANNOTATION
 from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.resource import Spec
-from deepseek_operator.control.projections import project_child, project_pull, project_revision, project_stateful_set
+from deepseek_operator.control.projections import (
+    project_child,
+    project_job,
+    project_pull,
+    project_revision,
+    project_stateful_set,
+)
 from deepseek_operator.lifecycle.actions import (
     Action,
     Apply,
@@ -26,12 +32,14 @@ from deepseek_operator.lifecycle.actions import (
     Decision,
     Delete,
     DeletePod,
+    DropLostClaims,
     PullImage,
     StartGroup,
     StopGroup,
 )
 from deepseek_operator.lifecycle.clock import stamp
 from deepseek_operator.lifecycle.decide import decide
+from deepseek_operator.lifecycle.entries import Progress
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.records import (
     ChildKey,
@@ -54,7 +62,11 @@ from tests.unit.render.samples import H100_PLAN, LAUNCH, spec
 OWNER = Owner(name="x", namespace="default", uid="cr")
 KEYS = ("an api key", "an admin key")
 CONFIG = OperatorConfig()
-_PROJECT = {"StatefulSet": project_stateful_set, "ControllerRevision": project_revision}
+_PROJECT = {
+    "StatefulSet": project_stateful_set,
+    "ControllerRevision": project_revision,
+    "Job": project_job,
+}
 
 
 class RefusedError(Exception):
@@ -111,6 +123,8 @@ class PureCluster:
         self.pulls: list[PullRecord] = []
         self.pull_state: tuple[str, str] = ("pulled", "")
         """State and message of pods that are to bring an image to a node."""
+        self.preparing: list[PodRecord] = []
+        self.progress: dict[str, Progress] = {}
         self.dead_nodes: frozenset[str] = frozenset()
         self.name_taken: ChildKey | None = None
         self.generation = 1
@@ -184,6 +198,8 @@ class PureCluster:
             revisions={c.revision: c for c in children.values() if isinstance(c, RevisionRecord)},
             nodes={found.node: NodeRecord(name=found.node) for found in pods if found.node not in self.dead_nodes},
             name_taken=self.name_taken,
+            preparing=tuple(self.preparing),
+            progress=self.progress,
         )
 
     def outcome(self) -> Outcome:
@@ -372,6 +388,8 @@ def told(actions: Iterable[Action]) -> list[str]:
                 lines.append(f"create {manifest['kind']} {manifest['metadata']['name']}")
             case Apply(manifest=manifest):
                 lines.append(f"apply {manifest['kind']} {manifest['metadata']['name']}")
+            case DropLostClaims(claims=claims):
+                lines.append(f"look after claims {', '.join(claims)}")
             case StartGroup(manifest=manifest, incarnation=incarnation):
                 lines.append(f"start {manifest['metadata']['name']} incarnation {incarnation}")
     return lines

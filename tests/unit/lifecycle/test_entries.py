@@ -13,6 +13,7 @@ from deepseek_operator.lifecycle.entries import (
     GroupEntry,
     Incident,
     Member,
+    Progress,
     Report,
     WarmUp,
     read_entry,
@@ -39,6 +40,7 @@ FULL = GroupEntry(
     avoided_nodes=("node-9",),
     warm_up=WarmUp(template_hash="0123", since="2026-01-01T12:00:00Z", state="Failing", message="m"),
     reported=Report(incarnation=12, kv_tokens=283_739, weights_gib=40.25),
+    progress=Progress(phase="fetch", bytes_done=5, bytes_total=9, bytes_per_second=2, seconds_left=2),
     incidents=(
         Incident(
             time="2026-01-01T12:00:00Z",

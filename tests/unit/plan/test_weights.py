@@ -9,7 +9,7 @@ import pytest
 from deepseek_operator.catalog.load import load
 from deepseek_operator.plan.explain import plan_document
 from deepseek_operator.plan.stored import dump, restore
-from deepseek_operator.plan.types import Facts, StorageClass, WeightsPlan
+from deepseek_operator.plan.types import Facts, KernelCache, StorageClass, WeightsPlan
 from deepseek_operator.plan.weights import Located, Sources, precision_of_source
 from tests.unit.plan import nodes
 from tests.unit.plan.cases import FACTS, plan_of, spec_of
@@ -188,6 +188,30 @@ def test_a_slow_storage_class_is_warned_of(parameters: dict[str, str], told: str
     found = [each for each in plan.warnings if "StorageClass" in each]
     assert bool(found) == bool(told)
     assert all(str(told) in each for each in found)
+
+
+def test_kernels_are_kept_by_image_architecture_model_and_split() -> None:
+    facts = Facts(node_path="/mnt/w", default_storage_class=True)
+
+    def kernels(cluster: list[Manifest], **fields: Any) -> KernelCache:
+        found = plan_of(cluster, facts=facts, precision="fp8", **fields).kernels
+        assert found is not None
+        return found
+
+    one = kernels([nodes.h200("a")])
+    assert one == kernels([nodes.h200("b")])
+    assert one.claim is None
+    changes: list[dict[str, Any]] = [
+        {"engine": {"image": "mine:1"}},
+        {"parallelism": {"tensor": 4, "pipeline": 2}},
+        {"model": "deepseek-ai/DeepSeek-R1-0528"},
+    ]
+    assert len({one.folder, *(kernels([nodes.h200("a")], **change).folder for change in changes)}) == 4
+    elsewhere = kernels([nodes.h200("a")], weights={"cache": "perRank"})
+    assert elsewhere.claim is not None
+    assert elsewhere.node_path is not None
+    assert elsewhere.node_path.startswith("/mnt/w/default/kernels/")
+    assert plan_of([nodes.h200("a")]).kernels is None
 
 
 def test_the_document_of_a_plan_tells_the_conversion() -> None:

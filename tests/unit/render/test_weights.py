@@ -310,12 +310,17 @@ def test_weights_that_are_not_there_fail_the_check_by_the_field(tmp_path: Path) 
 
 
 def test_kernels_are_kept_on_the_node_where_the_administrator_allows_it() -> None:
-    kept = replace(H100_PLAN, kernels=KernelCache(claim="kernels-1", node_path="/var/lib/w/kernels/1"))
+    own = KernelCache(folder="cache", claim="kernels-1", node_path="/var/lib/w/kernels/1")
+    kept = replace(H100_PLAN, kernels=own)
     template = pod_template(owner=OWNER, spec=spec(), plan=kept, launch=LAUNCH, revision="r")
     (engine,) = template["spec"]["containers"]
     mounts = {each["mountPath"]: each for each in engine["volumeMounts"]}
-    assert mounts["/root/.cache"] == {"name": "deepseek-kernels", "mountPath": "/root/.cache", "subPath": "root-.cache"}
-    assert mounts["/opt/torchinductor"]["subPath"] == "opt-torchinductor"
+    assert mounts["/root/.cache"] == {
+        "name": "deepseek-kernels",
+        "mountPath": "/root/.cache",
+        "subPath": "cache/root-.cache",
+    }
+    assert mounts["/opt/torchinductor"]["subPath"] == "cache/opt-torchinductor"
     env = {each["name"]: each.get("value") for each in engine["env"]}
     assert env["TRITON_CACHE_DIR"] == "/root/.cache/triton"
     assert "AITER_JIT_DIR" not in env
@@ -323,3 +328,16 @@ def test_kernels_are_kept_on_the_node_where_the_administrator_allows_it() -> Non
     assert volume["spec"]["hostPath"]["path"] == "/var/lib/w/kernels/1"
     assert claim["metadata"]["name"] == "kernels-1"
     assert kernels_volume(OWNER, H100_PLAN) == []
+
+
+def test_kernels_lie_beside_weights_that_are_on_the_node() -> None:
+    kept = replace(H100_PLAN, kernels=KernelCache(folder="kernels/1"))
+    template = pod_template(owner=OWNER, spec=spec(), plan=kept, launch=LAUNCH, revision="r")
+    (engine,) = template["spec"]["containers"]
+    mounts = {each["mountPath"]: each for each in engine["volumeMounts"]}
+    assert (mounts["/root/.cache"]["name"], mounts["/root/.cache"]["subPath"]) == (
+        "deepseek-weights",
+        "kernels/1/root-.cache",
+    )
+    assert mounts["/models"]["readOnly"] is True
+    assert kernels_volume(OWNER, kept) == []

@@ -242,14 +242,14 @@ class _Server(ThreadingHTTPServer):
         """Clients that are killed hang up; that is no news."""
 
 
-def serve(hub: Hub) -> list[ThreadingHTTPServer]:
+def serve(hub: Hub, *, address: str = "127.0.0.1") -> list[ThreadingHTTPServer]:
     """Start the hub and its store; each is stopped by ``shutdown``."""
     servers: list[ThreadingHTTPServer] = []
     for host in ("store", "hub"):
         handler = type("Handler", (_Handler,), {"hub": hub, "host": host})
-        server = _Server(("127.0.0.1", 0), handler)
+        server = _Server((address, 0), handler)
         # Another name than the hub's, as a store has: the token must not follow there.
-        name = "localhost" if host == "store" else "127.0.0.1"
+        name = "localhost" if host == "store" and address == "127.0.0.1" else address
         setattr(hub, "store" if host == "store" else "url", f"http://{name}:{server.server_port}")
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
