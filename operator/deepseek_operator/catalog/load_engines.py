@@ -26,7 +26,12 @@ _MORE_KEYS: Final[Mapping[str, set[str]]] = {
     "vllm": {"memory_rules"},
 }
 _LAYOUT_PARTS: Final = ("attention", "latent", "absorbed", "dense", "shared", "routed")
-_DEFAULT_PARTS: Final = {"absorbed_amd": "absorbed", "mtp_attention": "attention", "mtp_experts": "routed"}
+_DEFAULT_PARTS: Final = {
+    "absorbed_amd": "absorbed",
+    "indexer": "attention",
+    "mtp_attention": "attention",
+    "mtp_experts": "routed",
+}
 """Parts of a layout that are stored like another part where nothing else is said."""
 
 

@@ -226,6 +226,8 @@ class WeightLayout:
     """The copy of kv_b_proj that the engine absorbs into queries and outputs."""
     absorbed_amd: WeightFormat
     """The same on AMD devices."""
+    indexer: WeightFormat
+    """Queries of sparse attention's indexer."""
     dense: WeightFormat
     shared: WeightFormat
     routed: WeightFormat
@@ -251,8 +253,10 @@ class Checkpoint:
 
     precision: Precision
     repository: str
+    hub: Literal["hf", "modelscope"] = "hf"
+    """Where the repository lies."""
     revision: str
-    """Commit, or "main" where none is pinned."""
+    """Commit, or the hub's default branch where none is pinned."""
     layout: str
     """Name of a WeightLayout."""
     size_gib: float
@@ -264,6 +268,11 @@ class Checkpoint:
     def publisher(self) -> str:
         """The account that published it."""
         return self.repository.partition("/")[0]
+
+    @property
+    def address(self) -> str:
+        """The repository as ``spec.weights.source`` names it."""
+        return f"{self.hub}://{self.repository}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

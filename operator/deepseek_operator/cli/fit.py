@@ -43,7 +43,6 @@ _OPTIONS: Final = {
     "memFraction": "--mem-fraction",
     "product": "--product",
     "precision": "--precision",
-    "engine": "--engine",
 }
 """What the fields of the resource are called here, the longer ones first."""
 

@@ -32,7 +32,8 @@ from deepseek_operator.lifecycle.records import (
     Snapshot,
     StatefulSetRecord,
 )
-from deepseek_operator.plan.inventory import Published, read_node
+from deepseek_operator.plan.counting import Published
+from deepseek_operator.plan.inventory import read_node
 from deepseek_operator.plan.types import Node
 
 Key = tuple[str, str]

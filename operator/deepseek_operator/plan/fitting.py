@@ -183,9 +183,11 @@ def _unknown_precision(precision: str, catalog: Catalog) -> Problem:
 def _not_native(
     accelerator: Accelerator, precision: str, served: Sequence[str], engine: str, catalog: Catalog
 ) -> Problem:
+    ways = [", ".join(served) or "another engine"]
+    if products := products_for(precision, catalog, engine=engine):
+        ways.append(f"one of {products}")
     return Problem(
         field="precision",
         reason="PrecisionNotNative",
-        message=f"{accelerator.product} does not run DeepSeek's {precision} in {engine}; use "
-        f"{', '.join(served) or 'another engine'}, or one of {products_for(precision, catalog, engine=engine)}",
+        message=f"{accelerator.product} does not run DeepSeek's {precision} in {engine}; use {', or '.join(ways)}",
     )

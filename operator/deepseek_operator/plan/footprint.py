@@ -131,7 +131,7 @@ def weights(
         "embeddings": _embedding_bytes(dimensions, stage, sharding),
     }
     if dimensions.sparse:
-        parts["indexer"] = stage.layers * _indexer_bytes(dimensions, layout.attention)
+        parts["indexer"] = stage.layers * _indexer_bytes(dimensions, layout.indexer)
     if moe:
         parts["routedExperts"] = moe * _routed_bytes(dimensions, sharding, layout.routed)
         parts["sharedExperts"] = moe * _shared_bytes(dimensions, sharding, layout.shared)
@@ -253,7 +253,8 @@ def _mtp_bytes(dims: Dimensions, sharding: Sharding, layout: WeightLayout) -> fl
     """
     experts = layout.mtp_experts
     shared = layout.shared if experts is layout.routed else experts
-    indexer = _indexer_bytes(dims, layout.mtp_attention) if dims.sparse else 0.0
+    queries = layout.indexer if layout.mtp_attention is layout.attention else layout.mtp_attention
+    indexer = _indexer_bytes(dims, queries) if dims.sparse else 0.0
     return (
         _attention_bytes(dims, sharding, layout, layout.mtp_attention)
         + indexer

@@ -140,7 +140,7 @@ class Sources:
 
     def _origin(self, chosen: Checkpoint | None, layout: WeightLayout) -> Origin | Problem:
         """The checkpoint that the user names, or the catalogue's."""
-        source = self.spec.weights.source or (f"{HUB}{chosen.repository}" if chosen else "")
+        source = self.spec.weights.source or (chosen.address if chosen else "")
         mine = chosen is not None and _is(chosen, source)
         known = chosen is not None and chosen.layout == layout.name
         size = chosen.size_gib if chosen and known else round(checkpoint_gib(self.model.dimensions, layout), 1)

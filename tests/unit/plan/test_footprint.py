@@ -120,6 +120,13 @@ def test_attention_of_modelslim_keeps_kv_b_in_bf16() -> None:
     assert found["attention"] == pytest.approx(by_hand / GIB, rel=0.01)
 
 
+def test_modelslim_keeps_the_indexer_in_bf16() -> None:
+    """The published recipe for V3.2 leaves the indexer's wq_b, wk and weights_proj out."""
+    found = parts("deepseek-v3.2", "modelslim-w8a8", Parallelism(tensor=16))
+    of_a_layer = 2 * (64 * 128 * 1536 + (128 + 64) * 7168)
+    assert found["indexer"] == pytest.approx(61 * of_a_layer / GIB, rel=0.001)
+
+
 def test_fp4_keeps_attention_and_the_draft_layer_in_bf16() -> None:
     found = parts("deepseek-r1", "nvfp4", Parallelism(tensor=4), mtp=True)
     assert found["attention"] == pytest.approx(61 * (2 * DOWN + 2 * (Q_B + 2 * KV_B + OUT) / 4) / GIB, rel=0.001)

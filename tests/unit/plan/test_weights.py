@@ -222,6 +222,9 @@ VARIANT = {"allowVariant": True}
         (many(nodes.a100, 1), "V3", "awq", "awq-group64", "cognitivecomputations/DeepSeek-V3-AWQ"),
         (many(nodes.b200, 1), "R1", "nvfp4", "nvfp4", "nvidia/DeepSeek-R1-FP4"),
         (many(nodes.mi355x, 1), "R1-0528", "mxfp4", "mxfp4", "amd/DeepSeek-R1-0528-MXFP4"),
+        (many(nodes.ascend910b, 2), "R1", "int8", "modelslim-w8a8", "vllm-ascend/DeepSeek-R1-W8A8"),
+        (many(nodes.ascend910c, 1), "V3.1", "int8", "modelslim-w8a8", "vllm-ascend/DeepSeek-V3.1-W8A8"),
+        (many(nodes.ascend910b, 2), "V3.2", "int8", "modelslim-w8a8", "vllm-ascend/DeepSeek-V3.2-W8A8"),
     ],
 )
 def test_an_allowed_variant_is_planned_in_its_own_layout_and_told_of(
@@ -231,6 +234,13 @@ def test_an_allowed_variant_is_planned_in_its_own_layout_and_told_of(
     assert (plan.weights.layout, plan.weights.repository, plan.precision) == (layout, repository, precision)
     assert plan.memory.disk_gib == pytest.approx(plan.weights.size_gib, rel=0.05)
     assert any(f"{repository.partition('/')[0]}'s {layout} variant" in each for each in plan.warnings)
+
+
+def test_a_variant_comes_from_the_hub_that_has_it() -> None:
+    plan = plan_of(many(nodes.ascend910b, 2), precision="int8", weights=VARIANT, **R1)
+    assert (plan.weights.source, plan.weights.revision) == ("modelscope://vllm-ascend/DeepSeek-R1-W8A8", "master")
+    plan = plan_of(many(nodes.a100, 2), precision="int8", weights=VARIANT, **R1)
+    assert (plan.weights.source, plan.weights.revision) == ("hf://meituan/DeepSeek-R1-Block-INT8", "main")
 
 
 def test_auto_prefers_the_publishers_own_weights_to_an_allowed_variant() -> None:
