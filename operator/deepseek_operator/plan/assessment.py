@@ -13,7 +13,7 @@ from deepseek_operator.plan import blame, memory, occupancy, splits
 from deepseek_operator.plan import fabric as fabrics
 from deepseek_operator.plan.blame import Attempt
 from deepseek_operator.plan.grounds import Ground, Question, ground
-from deepseek_operator.plan.memo import Memo, Same
+from deepseek_operator.plan.memo import Memo
 from deepseek_operator.plan.rules import violations
 from deepseek_operator.plan.splits import Layout
 from deepseek_operator.plan.support import usual_precisions
@@ -142,8 +142,7 @@ def measure(
 
 
 _FITS: Final = Memo[MemoryFit](8192)
-_LAYOUTS: Final = Memo[tuple[Layout, ...]](8192)
-_BROKEN: Final = Memo[tuple[Problem, ...]](32_768)
+_LAYOUTS: Final = Memo[tuple[tuple[Layout, Problem | None], ...]](8192)
 
 
 def _measured(known: Ground, layout: Layout) -> MemoryFit:
@@ -153,50 +152,53 @@ def _measured(known: Ground, layout: Layout) -> MemoryFit:
     )
 
 
-def _layouts(known: Ground, nodes: int) -> tuple[Layout, ...]:
-    """Those that make sense at all: a wish that no node count meets has none."""
-    wish, dimensions, deepep = (
-        known.question.spec.parallelism,
-        known.question.model.dimensions,
-        known.question.spread.deepep,
-    )
-    wished = (wish.nodes, wish.tensor, wish.pipeline, wish.attention_data, wish.expert)
+def _layouts(known: Ground, nodes: int) -> tuple[tuple[Layout, Problem | None], ...]:
+    """Those that make sense at all, each with the engine's rule that it breaks; a wish may leave none."""
 
-    def make() -> tuple[Layout, ...]:
+    def make() -> tuple[tuple[Layout, Problem | None], ...]:
+        question, wish = known.question, known.question.spec.parallelism
+        dimensions, spread = question.model.dimensions, question.spread
         found = splits.layouts(wish, known.room, dimensions, nodes=nodes, block=known.block, small=known.small)
-        return tuple(splits.spread_out(each) for each in found) if deepep and wish.expert is None else tuple(found)
+        if spread.deepep and wish.expert is None:
+            found = map(splits.spread_out, found)
+        return tuple((each, _broken(known, each)) for each in found)
 
-    return _LAYOUTS.of((Same(dimensions), known.block, known.small, known.room, nodes, wished, deepep), make)
+    return _LAYOUTS.of((known.layouts_key, nodes), make)
 
 
-def _broken(known: Ground, layout: Layout) -> tuple[Problem, ...]:
-    dimensions, engine = known.question.model.dimensions, known.question.engine
-    mtp, spread = known.question.spec.engine.features.mtp, known.question.spread
-    return _BROKEN.of(
-        (Same(dimensions), Same(engine), known.block, layout, mtp, spread),
-        lambda: violations(
-            layout.split, dimensions, block=known.block, nodes=layout.nodes, mtp=mtp, engine=engine, spread=spread
-        ),
+def _broken(known: Ground, layout: Layout) -> Problem | None:
+    question = known.question
+    found = violations(
+        layout.split,
+        question.model.dimensions,
+        block=known.block,
+        nodes=layout.nodes,
+        mtp=question.spec.engine.features.mtp,
+        engine=question.engine,
+        spread=question.spread,
     )
+    return next(iter(found), None)
 
 
 def _attempts(known: Ground) -> Iterator[Option | Attempt]:
     """Every layout, fewest nodes first: what works as an option, what does not with its problem."""
     spec = known.question.spec
+    # Traffic depends on whether it leaves the node, not on how many there are.
+    alone, joined = (
+        fabrics.weave(spec.fabric, known.hardware, known.question.catalog, nodes=nodes) for nodes in (1, 2)
+    )
     for nodes in splits.node_counts(spec.parallelism):
-        fabric = fabrics.weave(spec.fabric, known.hardware, known.question.catalog, nodes=nodes)
+        fabric = alone if nodes == 1 else joined
         if isinstance(fabric, Problem):
             yield Attempt(nodes=nodes, problem=fabric)
             continue
-        for layout in _layouts(known, nodes):
-            outcome = _try(known, layout, fabric)
+        for layout, broken in _layouts(known, nodes):
+            outcome = broken or _try(known, layout, fabric)
             yield Attempt(nodes=nodes, problem=outcome) if isinstance(outcome, Problem) else outcome
 
 
 def _try(known: Ground, layout: Layout, fabric: FabricPlan) -> Option | Problem:
     question, hardware = known.question, known.hardware
-    if broken := _broken(known, layout):
-        return broken[0]
     if layout.split.tensor > layout.devices and not fabrics.carries_tensor(fabric):
         return blame.not_carried(hardware, layout, mtp=question.spec.engine.features.mtp)
     fitted = _measured(known, layout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
 from deepseek_operator.api.problems import Problem, Suggestion
@@ -30,12 +30,8 @@ class Question:
     catalog: Catalog
     sources: Sources
     used: Mapping[str, int]
-
-    @property
-    def spread(self) -> ExpertSpread:
-        """How the spec wants experts spread."""
-        features = self.spec.engine.features
-        return ExpertSpread(deepep=features.deepep, redundant=features.redundant_experts)
+    spread: ExpertSpread
+    """How the spec wants experts spread."""
 
     @property
     def engine(self) -> EngineFacts:
@@ -61,6 +57,8 @@ class Ground:
     """The model may take a part of a node."""
     memory_key: Hashable
     """Everything that the memory of a layout depends on besides the layout."""
+    layouts_key: Hashable
+    """Everything that the legal layouts depend on besides the number of nodes."""
 
 
 def ground(question: Question, hardware: HardwareClass) -> Ground | Problem:
@@ -92,6 +90,8 @@ def ground(question: Question, hardware: HardwareClass) -> Ground | Problem:
     if problem is not None:
         return problem
     engine, release = found
+    block = block_of(located.layout, question.model.dimensions)
+    small = splits.is_small(located.weights.size_gib)
     return Ground(
         question=question,
         hardware=hardware,
@@ -101,9 +101,10 @@ def ground(question: Question, hardware: HardwareClass) -> Ground | Problem:
         engine=engine,
         release=release,
         room=room,
-        block=block_of(located.layout, question.model.dimensions),
-        small=splits.is_small(located.weights.size_gib),
+        block=block,
+        small=small,
         memory_key=_memory_key(question, hardware, located, release),
+        layouts_key=(_legal_key(question), block, small, room),
     )
 
 
@@ -117,6 +118,16 @@ def _memory_key(question: Question, hardware: HardwareClass, located: Located, r
         (context.max_length, context.max_running_requests, context.kv_cache_precision),
         (question.spec.engine.features.mtp, question.spread),
         (hardware.vendor, hardware.architecture, hardware.memory_gib),
+    )
+
+
+def _legal_key(question: Question) -> Hashable:
+    wish = question.spec.parallelism
+    return (
+        Same(question.model.dimensions),
+        Same(question.engine),
+        (wish.nodes, wish.tensor, wish.pipeline, wish.attention_data, wish.expert),
+        (question.spec.engine.features.mtp, question.spread),
     )
 
 
@@ -152,9 +163,7 @@ def _precision(question: Question, accelerator: Accelerator) -> str | Problem:
     if asked == "auto" and served:
         # Quantised weights of other publishers come last, and only where the user allows them.
         tried = served if question.spec.weights.allow_variant else usual
-        usable = {each: found for each in tried if (found := _located(question, accelerator, each))}
-        # Weights that exist before those that must be made first.
-        return min(usable, key=lambda each: usable[each].converted, default=(*usual, *served)[0])
+        return _first_usable(question, accelerator, tried) or (*usual, *served)[0]
     if asked in served:
         return asked
     if not served:
@@ -173,6 +182,18 @@ def _precision(question: Question, accelerator: Accelerator) -> str | Problem:
         message=f"{accelerator.product} does not run DeepSeek's {asked} in {engine.name}; set precision "
         f"to {others}{source}, or use one of {products_for(asked, catalog, engine=engine.name)}",
     )
+
+
+def _first_usable(question: Question, accelerator: Accelerator, tried: Iterable[str]) -> str | None:
+    """The first precision that there are weights of; those that exist go before those that must be made first."""
+    made = None
+    for precision in tried:
+        found = _located(question, accelerator, precision)
+        if found and not found.converted:
+            return precision
+        if found and made is None:
+            made = precision
+    return made
 
 
 def _located(question: Question, accelerator: Accelerator, precision: str) -> Located | None:

@@ -23,7 +23,7 @@ from deepseek_operator.plan.grounds import Question
 from deepseek_operator.plan.kernels import kernel_cache
 from deepseek_operator.plan.offers import Offers, expected_class, offers
 from deepseek_operator.plan.requests import requests, startup_seconds
-from deepseek_operator.plan.types import Candidate, Facts, Inventory, Plan, Refusal
+from deepseek_operator.plan.types import Candidate, ExpertSpread, Facts, Inventory, Plan, Refusal
 from deepseek_operator.plan.verdicts import accepted, warnings_of
 
 Check = Callable[[Spec, Plan], tuple[Problem, ...]]
@@ -139,12 +139,14 @@ def _ask(
     products = find_products(spec.hardware, catalog)
     if isinstance(products, Problem):
         return refusals.refuse(products)
+    features = spec.engine.features
     question = Question(
         spec=_with_precision(spec, model, catalog),
         model=model,
         catalog=catalog,
         sources=weights.Sources(spec=spec, model=model, catalog=catalog, facts=facts, namespace=namespace),
         used=facts.used,
+        spread=ExpertSpread(deepep=features.deepep, redundant=features.redundant_experts),
     )
     key = spec.scheduling.topology_key
     return question, offers(spec.hardware, products, inventory, catalog, topology_key=key)

@@ -101,8 +101,7 @@ class Sources:
         origin = self._origin(chosen, layout)
         if isinstance(origin, Problem):
             return origin
-        wrong = origin.repository and _wrong_repository(origin.repository, self.model, precision, self.catalog)
-        if wrong:
+        if wrong := self._wrong(origin, precision):
             return wrong
         mtp = chosen.mtp if chosen and _is(chosen, origin.source) else True
         return self._located(origin, (), layout, mtp=mtp, variant=chosen)
@@ -129,8 +128,7 @@ class Sources:
         origin = self._origin(chosen, had)
         if isinstance(origin, Problem):
             return origin
-        wrong = origin.repository and _wrong_repository(origin.repository, self.model, had.precision, self.catalog)
-        if wrong:
+        if wrong := self._wrong(origin, had.precision):
             return wrong
         layout = self.catalog.layouts[_CAST_TO]
         size = round(checkpoint_gib(self.model.dimensions, layout), 1)
@@ -162,6 +160,12 @@ class Sources:
             layout=layout.name,
             size_gib=size,
         )
+
+    def _wrong(self, origin: Origin, precision: str) -> Problem | None:
+        """The user's own source may be another model's or of another precision; the catalogue's is not."""
+        if origin.repository is None or self.spec.weights.source is None:
+            return None
+        return _wrong_repository(origin.repository, self.model, precision, self.catalog)
 
     def _located(
         self,

@@ -21,8 +21,8 @@ from deepseek_operator.plan.types import Facts, Inventory, Plan, Refusal
 from deepseek_operator.plan.whatif import Assumption, assume
 from tests.unit.plan import nodes
 from tests.unit.plan.cases import BF16_SOURCE, FACTS, outcome_of, refusal_of, spec_of
+from tests.unit.plan.refusal_cases import CASES, Case
 from tests.unit.plan.test_properties import clusters
-from tests.unit.plan.test_refusals import CASES, Case
 
 if TYPE_CHECKING:
     from deepseek_operator.api.resource import Spec
