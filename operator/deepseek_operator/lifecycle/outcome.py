@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from deepseek_operator.api.config import OperatorConfig
 from deepseek_operator.api.problems import Problem
@@ -45,7 +46,13 @@ class Outcome:
 
     def content_of(self, revision: str, template_hash: str) -> RevisionContent | None:
         """The stored revision that a group runs; None when it was lost."""
+        return next((each for each in self._known(revision) if each.template_hash == template_hash), None)
+
+    def plan_of(self, revision: str) -> Mapping[str, Any] | None:
+        """The stored plan of a revision, whatever template its groups run."""
+        return next((each.plan for each in self._known(revision)), None)
+
+    def _known(self, revision: str) -> Iterator[RevisionContent]:
         for content in (self.content, self.contents.get(revision)):
-            if content and (content.hash, content.template_hash) == (revision, template_hash):
-                return content
-        return None
+            if content is not None and content.hash == revision:
+                yield content

@@ -34,7 +34,7 @@ def memory_as_planned(outcome: Outcome, active: Sequence[GroupEntry]) -> Conditi
     asked = [entry for entry in active if entry.ready and entry.reported]
     if not asked:
         return verdict("Unknown", "NotReported", "no group that serves has reported its memory yet")
-    told = [_judge(entry, _planned(outcome, entry)) for entry in asked]
+    told = [_judge(entry, outcome.plan_of(entry.revision)) for entry in asked]
     for status, reason in (("False", "OffPlan"), ("True", "AsPlanned"), ("Unknown", "NotReachable")):
         messages = [message for found, message in told if found == status]
         if messages:
@@ -47,14 +47,6 @@ def _with(entry: GroupEntry, report: Report | None) -> GroupEntry:
     if kept is None and report is not None and report.incarnation == entry.incarnation and entry.ready:
         kept = report
     return entry if kept is entry.reported else replace(entry, reported=kept)
-
-
-def _planned(outcome: Outcome, entry: GroupEntry) -> Mapping[str, Any] | None:
-    """The stored plan of the revision that a group runs."""
-    for content in (outcome.content, outcome.contents.get(entry.revision)):
-        if content is not None and content.hash == entry.revision:
-            return content.plan
-    return None
 
 
 def _judge(entry: GroupEntry, plan: Mapping[str, Any] | None) -> tuple[Truth, str]:
