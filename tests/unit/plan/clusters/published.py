@@ -109,6 +109,18 @@ CLUSTERS: dict[str, Cluster] = {
         ),
         classes=[AMD_MAPPED],
     ),
+    "DRA, two products on one node": sliced(
+        "!Contradictory",
+        resource_slice(
+            "a",
+            [
+                *(nvidia_device(index, "NVIDIA H200", "143771Mi") for index in range(4)),
+                *(nvidia_device(index, "NVIDIA H100 80GB HBM3", "81559Mi") for index in range(4, 8)),
+            ],
+            driver="gpu.nvidia.com",
+        ),
+        classes=[MAPPED],
+    ),
     "DRA of network cards is no concern": Cluster(
         nodes=[machine("a", {})],
         classes=[],
