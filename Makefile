@@ -10,6 +10,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.current
 WORKERS ?= 3
+# Of the tests with faults, a sample of the crash matrix is part of `make test`; `make faults` runs all.
+FAULT_SAMPLE := tests/faults/test_instrument.py tests/faults/test_sample.py
+FAULT_TESTS := $(filter-out $(FAULT_SAMPLE),$(wildcard tests/faults/test_*.py))
 UV = $$(command -v uv || echo .state/uv/bin/uv)
 # No address of a registry reaches the lock files: hashes say what is installed, the machine's settings from where.
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
@@ -38,9 +41,10 @@ bench-cast: $(STAMP)  ## how fast weights are cast to BF16, beside a plain loop 
 kill-weights: $(STAMP)  ## kill -9 fetch, cast and shard 102 times at random moments; every result must be equal
 	@WEIGHTS_KILLS=34 $(PY) -m pytest -q -s -n0 tests/unit/weights/test_killed.py
 .PHONY: faults
-faults: binaries  ## the operator killed at every write of every scenario; writes docs/measurements/faults.md
+faults: binaries  ## random lives, faults of the API server, a kill at every write; writes docs/measurements/faults.md
+	@FAULTS_LIVES=1000 $(PY) -m pytest -q -n0 --timeout 3600 tests/unit/lifecycle/test_random_life.py
+	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile $(FAULT_TESTS)
 	@$(PY) -m e2e.faults
-	@FAULTS_WHOLE=1 $(PY) -m pytest -q -n $(WORKERS) --dist loadfile tests/faults --ignore tests/faults/test_sample.py
 
 .PHONY: bench-recovery
 bench-recovery: binaries  ## failure to stop and to ready, for groups in hundreds; writes docs/measurements/recovery.md
@@ -49,7 +53,7 @@ bench-recovery: binaries  ## failure to stop and to ready, for groups in hundred
 ##@ Develop
 .PHONY: test
 test: lint binaries  ## lint, unit tests and tests against a real API server
-	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile --ignore tests/nodes --ignore tests/faults tests
+	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile --ignore tests/nodes $(addprefix --ignore ,$(FAULT_TESTS)) tests
 
 .PHONY: unit
 unit: $(STAMP)  ## only the tests that need no API server

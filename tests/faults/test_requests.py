@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from tests.world import GROUP, Operator, World, eventually
 
 PATIENCE = 120.0
 """Seconds: failures are retried with growing waits, and the machine may be busy."""
-OUTAGES = [6, 60] if os.environ.get("FAULTS_WHOLE") else [6]
+OUTAGES = [6, 60]
 """Seconds without an API server; a minute ends the operator, whose Lease runs out, and a kubelet starts it again."""
 
 

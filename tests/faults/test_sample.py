@@ -15,7 +15,7 @@ from e2e.faults.matrix import NODES_A_CASE, add_nodes, run_matrix
 from tests.world import Kubectl
 
 SEED = int(os.environ.get("FAULTS_SEED") or secrets.randbelow(10**6))
-SECONDS = float(os.environ.get("FAULTS_SECONDS") or 60)
+SECONDS = float(os.environ.get("FAULTS_SECONDS") or 150)
 AT_ONCE = 4
 
 

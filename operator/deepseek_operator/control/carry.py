@@ -1,19 +1,22 @@
 """Carry the actions of one decision out, each for itself: what fails keeps back only what needs it.
 
-A group whose ranks must end is stopped whatever else goes wrong. A start is kept back when something that the pods need
-(a policy, an address, the keys) could not be made: no rank runs unprotected.
+A group whose ranks must end is stopped whatever else goes wrong, and stops go out all at once: forty groups that lost
+ranks together do not wait for one another. A start is kept back when something that the pods need (a policy, an
+address, the keys) could not be made: no rank runs unprotected.
 """
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from deepseek_operator.api import names
 from deepseek_operator.control.client import ApiError, ConflictError
 from deepseek_operator.control.execute import Executor, GangMissingError, NameTakenError, TooEarlyError
-from deepseek_operator.lifecycle.actions import Action, Apply, CreateOnce, EnsurePodGroup, StartGroup
+from deepseek_operator.lifecycle.actions import Action, Apply, CreateOnce, EnsurePodGroup, StartGroup, StopGroup
 from deepseek_operator.lifecycle.records import ChildKey, DeploymentRecord
 
 logger = logging.getLogger(__name__)
@@ -41,7 +44,10 @@ async def carry_out(
     """
     carried = Carried(taken=withheld)
     broken: set[int | None] = set()
-    for action in actions:
+    todo = tuple(actions)
+    stops = tuple(itertools.takewhile(lambda action: isinstance(action, StopGroup), todo))
+    await _stop_all(executor, deployment, stops, carried)
+    for action in todo[len(stops) :]:
         group, key = _group(action), _key(action)
         if withheld is not None and key == withheld:
             broken.add(group)
@@ -65,6 +71,20 @@ async def carry_out(
             carried.failure = carried.failure or error
             broken.add(group)
     return carried
+
+
+async def _stop_all(
+    executor: Executor, deployment: DeploymentRecord, stops: Sequence[Action], carried: Carried
+) -> None:
+    ends = await asyncio.gather(*(executor.run(deployment, stop) for stop in stops), return_exceptions=True)
+    failures = [end for end in ends if isinstance(end, BaseException)]
+    for failure in failures:
+        if not isinstance(failure, ApiError):
+            raise failure
+        if not isinstance(failure, ConflictError):
+            logger.warning("%s/%s: StopGroup: %s", deployment.namespace, deployment.name, failure)
+            carried.told = carried.told or f"StopGroup: {failure}"
+        carried.failure = carried.failure or failure
 
 
 def _group(action: Action) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -13,6 +14,7 @@ from kubernetes.aio import config as kubernetes_config
 
 from deepseek_operator import __version__
 from deepseek_operator.api.names import FIELD_MANAGER
+from deepseek_operator.control.clock import ServerClock
 from deepseek_operator.control.kinds import POD, Kind
 
 APPLY_PATCH = "application/apply-patch+yaml"
@@ -59,6 +61,7 @@ class KubeClient:
 
     def __init__(self, api: kubernetes_client.ApiClient) -> None:
         self._api = api
+        self.clock = ServerClock()
 
     @classmethod
     async def connect(cls) -> KubeClient:
@@ -262,10 +265,15 @@ class KubeClient:
         headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": self._api.user_agent}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         url = self._api.configuration.host + path + (f"?{urlencode(query)}" if query else "")
+        asked = time.monotonic()
         try:
-            return await self._api.rest_client.request(method, url, headers=headers, body=body, _request_timeout=limit)
+            response = await self._api.rest_client.request(
+                method, url, headers=headers, body=body, _request_timeout=limit
+            )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnreachableError(f"{method} {path}: {error!r}") from error
+        self.clock.heard(response.getheader("Date"), asked=asked)
+        return response
 
 
 def _error(status: int, data: bytes, retry_after: str | None) -> ApiError:

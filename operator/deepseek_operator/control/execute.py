@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from deepseek_operator.api import names
@@ -128,7 +127,7 @@ class Executor:
         """Post an Event about the deployment; a lost one is logged, never retried."""
         logger.info("%s/%s: %s: %s", deployment.namespace, deployment.name, event.reason, event.message)
         await self._gate("create", "Event")
-        now = datetime.now(UTC)
+        now = self._client.clock.now()
         manifest = {
             "apiVersion": kinds.EVENT.api_version,
             "kind": kinds.EVENT.kind,

@@ -9,7 +9,6 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from deepseek_operator.api import names
@@ -245,7 +244,7 @@ class Reconciler:
         if outcome.plan is not None and outcome.spec is not None:
             groups = 0 if outcome.spec.suspend else outcome.spec.replicas
             self._usage.claim(deployment.uid, outcome.plan, groups=groups)
-        return decide(snapshot, outcome, now=datetime.now(UTC))
+        return decide(snapshot, outcome, now=self._client.clock.now())
 
     def _resolve(
         self,

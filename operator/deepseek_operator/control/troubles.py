@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from deepseek_operator.control import kinds
@@ -40,14 +40,15 @@ class Troubles:
 
     def known(self, snapshot: Snapshot) -> Mapping[str, str]:
         """Explanations that were found, by the UID of the StatefulSet or pod; empty when nothing is stuck."""
-        return {uid: self._found[uid][1] for uid in _stuck(snapshot) if self._found.get(uid, (0.0, ""))[1]}
+        stuck = _stuck(snapshot, now=self._client.clock.now())
+        return {uid: self._found[uid][1] for uid in stuck if self._found.get(uid, (0.0, ""))[1]}
 
     async def ask(self, snapshot: Snapshot) -> bool:
         """Look for explanations of what is stuck and has none that is fresh; whether they changed."""
         now = time.monotonic()
         self._found = {uid: known for uid, known in self._found.items() if now - known[0] < 2 * FRESH_SECONDS}
         changed = False
-        for uid in list(_stuck(snapshot))[:OBJECTS_LIMIT]:
+        for uid in list(_stuck(snapshot, now=self._client.clock.now()))[:OBJECTS_LIMIT]:
             asked, before = self._found.get(uid, (float("-inf"), ""))
             if now - asked < FRESH_SECONDS:
                 continue
@@ -72,13 +73,13 @@ def starting(status: Mapping[str, Any]) -> bool:
     return any(group.get("stage") in _STAGES for group in status.get("groups", ()))
 
 
-def _stuck(snapshot: Snapshot) -> Iterator[str]:
+def _stuck(snapshot: Snapshot, *, now: datetime) -> Iterator[str]:
     """UIDs of objects that should have moved on."""
     for group in snapshot.deployment.status.get("groups", ()):
         since = group.get("since")
         if group.get("stage") not in _STAGES or not since:
             continue
-        if (datetime.now(UTC) - moment(since)).total_seconds() < STUCK_SECONDS:
+        if (now - moment(since)).total_seconds() < STUCK_SECONDS:
             continue
         if group["stage"] == "Pending" and (owner := snapshot.stateful_sets.get(group["index"])):
             yield owner.uid

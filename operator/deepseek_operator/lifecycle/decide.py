@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
+from typing import Any
 
 from deepseek_operator.lifecycle.actions import (
     Action,
@@ -26,11 +28,12 @@ from deepseek_operator.lifecycle.clock import stamp
 from deepseek_operator.lifecycle.entries import GroupEntry
 from deepseek_operator.lifecycle.groups import StartWith
 from deepseek_operator.lifecycle.judge import Judge
-from deepseek_operator.lifecycle.objects import difference, group_children, groups_of, mend, surplus_revisions
+from deepseek_operator.lifecycle.objects import group_children, groups_of, mend, surplus_revisions
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.records import PodRecord, Snapshot, StatefulSetRecord
 from deepseek_operator.lifecycle.reported import with_reports
 from deepseek_operator.lifecycle.rollout import plan_groups
+from deepseek_operator.lifecycle.settled import Question, is_settled, settle
 from deepseek_operator.lifecycle.stages import CONFIG_REASONS
 from deepseek_operator.lifecycle.status import build_status, paused_status
 from deepseek_operator.lifecycle.transitions import transitions
@@ -38,7 +41,7 @@ from deepseek_operator.render.apply_order import CREATED_ONCE_KINDS, POD_GROUP, 
 from deepseek_operator.render.digest import with_desired_hash
 from deepseek_operator.render.gang import pod_group
 from deepseek_operator.render.owner import Owner, group_labels
-from deepseek_operator.render.revision import controller_revision
+from deepseek_operator.render.revision import RevisionContent, controller_revision
 from deepseek_operator.render.secret import keys_secret
 
 
@@ -99,7 +102,7 @@ def _removed(snapshot: Snapshot, entry: GroupEntry) -> bool:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class _Work:
     """Actions from entries: each a difference between what the entry says and what exists."""
 
@@ -126,7 +129,9 @@ class _Work:
         """Stops come first: nothing that fails may keep a group from ending as one."""
         starting = any(self._starts(entry) or self._lacks_config(entry) for entry in entries)
         for entry in entries:
-            yield from self._stops(entry)
+            yield from self._stop(entry)
+        for entry in entries:
+            yield from self._end_pods(entry)
         yield from self._revision()
         yield from self._shared(starting=starting)
         for entry in entries:
@@ -186,12 +191,15 @@ class _Work:
         """A kubelet that is gone confirms nothing."""
         return DeletePod(name=pod.name, uid=pod.uid, force=pod.deleting and pod.node in self.judge.dead_nodes)
 
-    def _stops(self, entry: GroupEntry) -> Iterator[Action]:
+    def _stop(self, entry: GroupEntry) -> Iterator[Action]:
         owner = self.snapshot.stateful_sets.get(entry.index)
         if entry.intent != "Run" and owner is not None and owner.replicas:
             yield StopGroup(name=owner.name, uid=owner.uid, group=entry.index, incarnation=owner.incarnation)
+
+    def _end_pods(self, entry: GroupEntry) -> Iterator[Action]:
         if entry.intent == "Run":
             return
+        owner = self.snapshot.stateful_sets.get(entry.index)
         for pod in self.snapshot.pods.get(entry.index, ()):
             # Else its StatefulSet was deleted and left it behind.
             if pod.node in self.judge.dead_nodes if pod.deleting else owner is None:
@@ -215,7 +223,21 @@ class _Work:
         content = self.outcome.content_of(entry.revision, entry.template_hash)
         if content is None:
             return
-        *others, stateful_set = group_objects(
+        if self._starts(entry):
+            yield from self._start(entry, owner, content)
+            return
+        question = self._question(entry)
+        if is_settled(question):
+            return
+        *others, stateful_set = self._objects(entry, content)
+        watched = [each for each in (*others, stateful_set) if each["kind"] != POD_GROUP]
+        mended = mend(watched, self.snapshot.children)
+        yield from mended
+        if not mended:
+            settle(question)
+
+    def _objects(self, entry: GroupEntry, content: RevisionContent) -> list[dict[str, Any]]:
+        return group_objects(
             self._owner,
             entry.index,
             content,
@@ -225,25 +247,43 @@ class _Work:
             avoided_nodes=entry.avoided_nodes,
             open_for_drain=entry.index in self.opened,
         )
-        gangs = [manifest for manifest in others if manifest["kind"] == POD_GROUP]
-        yield from mend((each for each in others if each not in gangs), self.snapshot.children)
-        if self._starts(entry):
-            yield from (EnsurePodGroup(manifest=manifest) for manifest in gangs)
-            if owner is not None and owner.immutable_hash != content.immutable_hash:
-                yield Delete(kind=owner.kind, name=owner.name, uid=owner.uid)
-            elif not self.snapshot.pods.get(entry.index):
-                selector = group_labels(self._owner, entry.index)
-                yield StartGroup(
-                    manifest=with_desired_hash(stateful_set),
-                    uid=owner.uid if owner else None,
-                    resource_version=owner.resource_version if owner else None,
-                    group=entry.index,
-                    pod_selector=",".join(f"{key}={value}" for key, value in sorted(selector.items())),
-                    incarnation=entry.incarnation,
-                )
-        elif why := difference(stateful_set, owner):
-            uid = owner.uid if owner else None
-            yield Apply(manifest=with_desired_hash(stateful_set), uid=uid, why=why)
+
+    def _question(self, entry: GroupEntry) -> Question:
+        """Are the objects of a running group as they should be?"""
+        name = self.snapshot.deployment.name
+        found = group_children(self.snapshot.children, deployment=name, index=entry.index)
+        return Question(
+            owner=self._owner,
+            index=entry.index,
+            revision=entry.revision,
+            template_hash=entry.template_hash,
+            incarnation=entry.incarnation,
+            avoided_nodes=entry.avoided_nodes,
+            open_for_drain=entry.index in self.opened,
+            config=self._config,
+            children=tuple((child.kind, child.desired_hash, child.owned_fields) for child in found),
+        )
+
+    @cached_property
+    def _config(self) -> str:
+        return self.outcome.config.model_dump_json()
+
+    def _start(self, entry: GroupEntry, owner: StatefulSetRecord | None, content: RevisionContent) -> Iterator[Action]:
+        *others, stateful_set = self._objects(entry, content)
+        yield from mend((each for each in others if each["kind"] != POD_GROUP), self.snapshot.children)
+        yield from (EnsurePodGroup(manifest=each) for each in others if each["kind"] == POD_GROUP)
+        if owner is not None and owner.immutable_hash != content.immutable_hash:
+            yield Delete(kind=owner.kind, name=owner.name, uid=owner.uid)
+        elif not self.snapshot.pods.get(entry.index):
+            selector = group_labels(self._owner, entry.index)
+            yield StartGroup(
+                manifest=with_desired_hash(stateful_set),
+                uid=owner.uid if owner else None,
+                resource_version=owner.resource_version if owner else None,
+                group=entry.index,
+                pod_selector=",".join(f"{key}={value}" for key, value in sorted(selector.items())),
+                incarnation=entry.incarnation,
+            )
 
     def _lacks_config(self, entry: GroupEntry) -> bool:
         """An engine cannot start for want of something that is made once: the keys' Secret was deleted."""

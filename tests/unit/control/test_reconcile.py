@@ -254,7 +254,8 @@ async def test_serving_and_failing_are_told_at_once(world: World) -> None:
     assert await world.reconcile() == [PUT_STATUS]
     assert world.condition("Ready")["status"] == "True"
     change(world, 1, state={"terminated": {"exitCode": 1}}, started=False)
-    assert await world.reconcile() == [PUT_STATUS, "PATCH statefulsets/x-g0"]
+    await world.reconcile()
+    assert world.server.writes == [PUT_STATUS, "PATCH statefulsets/x-g0", "POST events"]
     assert world.status()["groups"][0]["incidents"][0]["rank"] == 1
 
 

@@ -12,8 +12,10 @@ import pytest
 from deepseek_operator.lifecycle.actions import Delete
 from deepseek_operator.lifecycle.objects import difference, group_children, mend, surplus_revisions
 from deepseek_operator.lifecycle.records import ChildRecord, RevisionRecord
+from deepseek_operator.render.apply_order import group_objects
 from deepseek_operator.render.digest import desired_hash
-from tests.unit.lifecycle.pure_cluster import owned
+from deepseek_operator.render.owner import Owner
+from tests.unit.lifecycle.pure_cluster import owned, serving, told
 
 MANIFEST: dict[str, Any] = {
     "apiVersion": "v1",
@@ -137,3 +139,20 @@ def test_a_revision_that_a_group_runs_stays_however_old_it_is() -> None:
     deleted = [action.name for action in surplus_revisions(revisions(12), in_use={"r1"})]
     assert deleted == ["x-r2", "x-r3"]
     assert surplus_revisions(revisions(12), in_use={f"r{number}" for number in range(1, 13)}) == []
+
+
+def test_a_second_look_at_a_settled_deployment_renders_no_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = serving(replicas=3)
+    rendered: list[int] = []
+
+    def counted(owner: Owner, index: int, *others: Any, **named: Any) -> list[dict[str, Any]]:
+        rendered.append(index)
+        return group_objects(owner, index, *others, **named)
+
+    monkeypatch.setattr("deepseek_operator.lifecycle.decide.group_objects", counted)
+    cluster.step()
+    assert rendered == []
+    body = cluster.objects["Service", "x-g1"]
+    del body["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:selector"]
+    assert told(cluster.step().actions) == ["apply Service x-g1"]
+    assert rendered == [1]
