@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -45,15 +46,16 @@ TEXT: Final = """# Recovery
 
 Written by `make bench-recovery`: groups of two nodes serve, then the engine of one worker rank of so many groups ends,
 all at once. *Stop* is from the moment the failure is visible in the API to the operator's patch that sets the group's
-StatefulSet to 0 (audit log of the API server, one clock). *Ready* is from the same moment to the status that says that
-the group serves again, with pods that end and start at once (kwok); a first restart, so without backoff. The goal is a
-stop within 1 s.
+StatefulSet to 0 (audit log of the API server, one clock); *recorded* is the part of it until the status that holds the
+intent and the evidence arrives, which always comes before the stop. *Ready* is from the same moment to the status that
+says that the group serves again, with pods that end and start at once (kwok); a first restart, so without backoff. The
+goal is a stop within 1 s.
 
-{groups} groups of 2 pods; {cores} cores shared with the control plane and whatever else ran (load average {load:.1f}
-over the last five minutes).
+{groups} groups of 2 pods in deployments of {each} groups; {cores} cores shared with the control plane, the fake nodes
+and whatever else ran (load average {load:.1f} over the last five minutes).
 
-| Failed at once | Of groups | Stop: median | Stop: p99 | Ready: median | Ready: p99 |
-|---|---|---|---|---|---|
+| Failed at once | Of groups | Recorded: median | p99 | Stop: median | p99 | Ready: median | p99 |
+|---|---|---|---|---|---|---|---|
 {rows}
 """
 
@@ -89,6 +91,7 @@ class Measured:
 
     failed: int
     groups: int
+    to_record: tuple[float, ...]
     to_stop: tuple[float, ...]
     to_ready: tuple[float, ...]
 
@@ -150,11 +153,12 @@ async def _round(cluster: Cluster, api: Api, watched: Watched, chosen: Sequence[
         if time.monotonic() > deadline:
             raise ClusterError(f"{len(chosen)} failed groups were not ready again within {RECOVERY_SECONDS:.0f} s")
         await asyncio.sleep(0.2)
-    visible, stopped = _from_audit(cluster.audit_log, mark)
+    visible, recorded, stopped = _from_audit(cluster.audit_log, mark)
     ready = {group: watched.ready_at[group, watched.incarnations[group]] for group in chosen}
     measured = Measured(
         failed=len(chosen),
         groups=groups,
+        to_record=tuple(sorted(recorded[group] - visible[group] for group in chosen)),
         to_stop=tuple(sorted(stopped[group] - visible[group] for group in chosen)),
         to_ready=tuple(sorted(ready[group] - visible[group] for group in chosen)),
     )
@@ -174,19 +178,25 @@ async def _end_worker(api: Api, group: Group) -> None:
     await api.replace(kinds.POD, pod, subresource="status")
 
 
-def _from_audit(log: Path, mark: int) -> tuple[dict[Group, float], dict[Group, float]]:
-    """When each group's failure was visible, and when its stop arrived."""
+def _from_audit(log: Path, mark: int) -> tuple[dict[Group, float], dict[Group, float], dict[Group, float]]:
+    """When each group's failure was visible, when the last status before its stop arrived, and its stop."""
     visible: dict[Group, float] = {}
+    recorded: dict[Group, float] = {}
     stopped: dict[Group, float] = {}
+    told: dict[str, list[float]] = defaultdict(list)
     for event in _events(log, mark):
         target = event.get("objectRef") or {}
-        name = target.get("name", "")
+        name, what = target.get("name", ""), (target.get("resource"), target.get("subresource"), event["verb"])
         ours = "deepseek-operator" in event.get("userAgent", "")
-        if target.get("resource") == "pods" and target.get("subresource") == "status" and event["verb"] == "update":
+        if what == ("pods", "status", "update"):
             visible.setdefault(_group(name.rpartition("-")[0]), _moment(event["stageTimestamp"]))
-        elif target.get("resource") == "statefulsets" and event["verb"] == "patch" and ours:
-            stopped.setdefault(_group(name), _moment(event["requestReceivedTimestamp"]))
-    return visible, stopped
+        elif what == (names.PLURAL, "status", "update") and ours:
+            told[name].append(_moment(event["requestReceivedTimestamp"]))
+        elif what == ("statefulsets", None, "patch") and ours and (group := _group(name)) not in stopped:
+            stopped[group] = _moment(event["requestReceivedTimestamp"])
+    for group, stop in stopped.items():
+        recorded[group] = max((moment for moment in told[group[0]] if moment <= stop), default=stop)
+    return visible, recorded, stopped
 
 
 def _events(log: Path, mark: int) -> Iterator[dict[str, Any]]:
@@ -211,8 +221,8 @@ def _p99(values: Sequence[float]) -> float:
 
 
 def _row(measured: Measured) -> str:
-    stop, ready = measured.to_stop, measured.to_ready
-    figures = (median(stop), _p99(stop), median(ready), _p99(ready))
+    parts = (measured.to_record, measured.to_stop, measured.to_ready)
+    figures = [figure(part) for part in parts for figure in (median, _p99)]
     cells = (measured.failed, measured.groups, *(f"{value * 1000:.0f} ms" for value in figures))
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
@@ -220,7 +230,9 @@ def _row(measured: Measured) -> str:
 def page(results: Sequence[Measured]) -> str:
     """The page with the table."""
     rows = "\n".join(_row(measured) for measured in results)
-    return TEXT.format(groups=results[0].groups, cores=os.cpu_count(), load=os.getloadavg()[1], rows=rows)
+    return TEXT.format(
+        groups=results[0].groups, each=GROUPS_EACH, cores=os.cpu_count(), load=os.getloadavg()[1], rows=rows
+    )
 
 
 def _tell(text: str) -> None:
