@@ -98,7 +98,9 @@ def advance(
     """The entry after what is seen now."""
     entry = _evidence_completed(entry, observed, limits)
     if entry.intent == "Run":
-        return _advance_running(entry, observed, limits=limits, now=now)
+        # Ranks beyond the group's size were scaled up by hand: they are taken back, and nobody waits for or on them.
+        ranks = tuple(pod for pod in observed.pods if pod.rank < limits.shape.size)
+        return _advance_running(entry, replace(observed, pods=ranks), limits=limits, now=now)
     if not observed.stopped:
         return _staged(entry, "Draining", _draining(observed, now=now), now=now)
     if entry.intent == "Remove":

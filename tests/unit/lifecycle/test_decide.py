@@ -15,6 +15,7 @@ from deepseek_operator.lifecycle.actions import Apply, CreateOnce, StartGroup, S
 from deepseek_operator.lifecycle.records import ContainerRecord
 from tests.unit.lifecycle.observed import NOW
 from tests.unit.lifecycle.pure_cluster import KEYS, PureCluster, serving, told
+from tests.unit.lifecycle.pure_controllers import stateful_sets
 
 CRASHED = ContainerRecord(state="terminated", exit_code=1, message="out of memory")
 
@@ -433,3 +434,17 @@ def test_pods_that_nothing_tells_of_any_more_end() -> None:
     cluster.settle()
     assert {pod.group for pod in cluster.pods} == {0}
     assert not [key for key in cluster.objects if key[1].startswith("x-g1")]
+
+
+def test_a_rank_too_many_is_taken_back_and_the_group_serves_on() -> None:
+    cluster = serving()
+    cluster.scale("x-g0", 3)
+    del cluster.objects["StatefulSet", "x-g0"]["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:replicas"]
+    cluster.controllers()
+    assert told(cluster.step().actions) == ["apply StatefulSet x-g0"]
+    stateful_sets(cluster)
+    assert [pod.rank for pod in cluster.pods if pod.deleting] == [2]
+    assert cluster.step().actions == ()
+    cluster.settle()
+    assert (cluster.group()["incarnation"], cluster.group().get("incidents")) == (1, None)
+    assert sorted(pod.rank for pod in cluster.pods) == [0, 1]
