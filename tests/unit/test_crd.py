@@ -63,6 +63,10 @@ def test_every_list_says_how_it_is_merged() -> None:
             assert key in node["items"]["required"], path
 
 
+def test_the_groups_of_status_are_one_value_since_following_each_field_doubles_the_cost_of_a_status_write() -> None:
+    assert at(OBJECT, "status.groups")["x-kubernetes-list-type"] == "atomic"
+
+
 def test_every_field_is_described() -> None:
     bare = [path for path, node in nodes(OBJECT) if "description" not in node]
     assert [path for path in bare if path.startswith(("spec", "status")) and path[-1] not in "]*"] == []
