@@ -13,11 +13,12 @@ import os
 import random
 import signal
 import sys
-from typing import Any
+from typing import Any, Final
 
 from kubernetes.aio.config import kube_config as aio_kube_config
 from kubernetes.config import kube_config
 
+METRICS_SECONDS: Final = 0.3
 _alive: set[int] = set()
 
 
@@ -25,9 +26,11 @@ def main() -> None:
     """Fork on order until stdin ends, then end the children."""
     from deepseek_operator.catalog.load import load  # noqa: PLC0415 - imports are the point
     from deepseek_operator.cli import main as cli  # noqa: PLC0415
-    from deepseek_operator.control import process  # noqa: F401, PLC0415
+    from deepseek_operator.control import process, reported  # noqa: F401, PLC0415
 
     load()
+    # Nobody answers at the addresses of fake nodes' pods, and each group of each case would be waited for.
+    vars(reported)["SECONDS"] = METRICS_SECONDS
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGCHLD, _reap)
