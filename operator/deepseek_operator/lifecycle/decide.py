@@ -239,8 +239,9 @@ class _Work:
             return
         owner = self.snapshot.stateful_sets.get(entry.index)
         for pod in self.snapshot.pods.get(entry.index, ()):
-            # Else its StatefulSet was deleted and left it behind.
-            if pod.node in self.judge.dead_nodes if pod.deleting else owner is None:
+            stuck = pod.deleting and pod.node in self.judge.dead_nodes
+            left_behind = owner is None and not pod.deleting
+            if stuck or left_behind:
                 yield self._end(pod)
 
     def _group(self, entry: GroupEntry) -> Iterator[Action]:
