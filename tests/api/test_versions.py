@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def test_two_versions_side_by_side_never_undo_each_others_work(
         eventually(lambda: "Initial authentication has finished" in other.log, seconds=PATIENCE, what="both run")
         for leader, standby in ((operator, other), (other, operator)):
             leader.stop(signal.SIGKILL)
-            eventually(lambda each=standby: leads(each), seconds=LEASE_SECONDS + PATIENCE, what="the other leads")
+            eventually(partial(leads, standby), seconds=LEASE_SECONDS + PATIENCE, what="the other leads")
             settled(world, standby)
             leader.start()
         assert world.writes(after=mark) == []
