@@ -26,6 +26,12 @@ def check(commands: Sequence[Sequence[str]], version: str) -> tuple[Outcome, ...
     return ask("vllm", sources(VLLM, version), requests).outcomes
 
 
+def parallel(commands: Sequence[Sequence[str]], version: str) -> tuple[Outcome, ...]:
+    """How a release would spread the ranks of every command: its ParallelConfig, or why it refuses to."""
+    requests = [{"argv": after(PROGRAM, command)} for command in commands]
+    return ask("vllm", sources(VLLM, version), requests, parallel=True).outcomes
+
+
 def flags(version: str) -> dict[str, dict[str, Any]]:
     """Every flag of a release's ``vllm serve``."""
     return ask("vllm", sources(VLLM, version), flags=True).flags

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from e2e.under_stubs.answer import Outcome, flags_of, parsed, quiet, respond
 from e2e.under_stubs.stubs import install
+from e2e.under_stubs.vllm_parallel import parallel_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,11 +88,11 @@ def main() -> None:
     parser, module = make_parser(source)
 
     def judge(command: Mapping[str, Any], request: Mapping[str, Any]) -> Outcome:
-        del request
-        return parsed(
-            lambda: vars(parser.parse_args(command["argv"])),
-            lambda _: module.validate_parsed_serve_args(parser.parse_args(command["argv"])),
-        )
+        def parse() -> Mapping[str, Any]:
+            arguments = parser.parse_args(command["argv"])
+            return parallel_of(arguments) if request.get("parallel") else vars(arguments)
+
+        return parsed(parse, lambda _: module.validate_parsed_serve_args(parser.parse_args(command["argv"])))
 
     respond(judge, lambda: flags_of(parser))
 
