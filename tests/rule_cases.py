@@ -35,6 +35,18 @@ def _tolerate(**toleration: str) -> Spec:
 
 CASES: tuple[Case, ...] = (
     Case(
+        reason="BackendNotOfEngine",
+        field="spec.engine.backend",
+        bad={"engine": {"backend": "mp"}},
+        good={"engine": {"backend": "mp", "name": "vllm"}},
+    ),
+    Case(
+        reason="RayWithoutImage",
+        field="spec.engine.image",
+        bad={"engine": {"backend": "ray", "name": "vllm"}},
+        good={"engine": {"backend": "ray", "name": "vllm", "image": "registry.example/vllm-with-ray:1"}},
+    ),
+    Case(
         reason="NameTooLong",
         field="metadata.name",
         bad={},

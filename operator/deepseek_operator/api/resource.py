@@ -27,9 +27,10 @@ LabelKey = Annotated[
 ObjectName = Annotated[str, StringConstraints(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 Quantity = Annotated[str, StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?|Ki)?$")]
 
-Precision = Literal["auto", "fp8", "bf16", "int8", "w4a8", "w4afp8", "awq", "nvfp4", "mxfp4"]
+Precision = Literal["auto", "fp8", "bf16", "int8", "w4a8", "w4afp8", "awq", "gptq", "nvfp4", "mxfp4"]
 KVCachePrecision = Literal["auto", "bf16", "fp8"]
 EngineName = Literal["sglang", "vllm"]
+Backend = Literal["mp", "ray"]
 Vendor = Literal["nvidia", "amd", "ascend"]
 FabricMode = Literal["pod", "host"]
 Gang = Literal["none", "kubernetes", "volcano", "coscheduling", "kueue", "kai"]
@@ -79,6 +80,9 @@ class Engine(Model):
     """Engine version out of the catalogue. Default: the catalogue's for the vendor and architecture."""
     image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
     """Image to run instead of the catalogue's. Command lines stay those of `version`."""
+    backend: Backend | None = None
+    """What joins vLLM's ranks; for other engines it must be left out. mp: vLLM's own processes over nodes. ray: a Ray
+    cluster inside the group, which needs an `image` with Ray. Default: mp."""
     image_pull_secrets: Annotated[list[ObjectName], Field(max_length=8)] = []
     """Names of Secrets for pulling the image."""
     args: Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=1024)]], Field(max_length=64)] = []

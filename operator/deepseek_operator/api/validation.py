@@ -304,6 +304,28 @@ def _gang_rules() -> Iterator[Rule]:
     )
 
 
+def _engine_rules() -> Iterator[Rule]:
+    path = "spec.engine"
+    yield Rule(
+        path=path,
+        field="backend",
+        cel="!has(self.backend) || (has(self.name) && self.name == 'vllm')",
+        holds=lambda engine: engine.backend is None or engine.name == "vllm",
+        reason="BackendNotOfEngine",
+        cel_reason="FieldValueForbidden",
+        message="backend is a choice of vLLM's alone; set name to vllm, or remove backend",
+    )
+    yield Rule(
+        path=path,
+        field="image",
+        cel="!has(self.backend) || self.backend != 'ray' || has(self.image)",
+        holds=lambda engine: engine.backend != "ray" or engine.image is not None,
+        reason="RayWithoutImage",
+        cel_reason="FieldValueRequired",
+        message="vLLM's own images have no Ray; set image to one with ray installed, or remove backend",
+    )
+
+
 def _rollout_rules() -> Iterator[Rule]:
     yield Rule(
         path="spec.rollout",
@@ -324,6 +346,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *volume_rules(),
     *_rollout_rules(),
     *_gang_rules(),
+    *_engine_rules(),
 )
 
 

@@ -114,7 +114,7 @@ class EngineFacts:
     kv_precisions: Mapping[str, tuple[KVPrecision, ...]] = field(default_factory=dict)
     """KV cache precisions by architecture; an architecture that is not named: what its accelerators say."""
     env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Constant environment by vendor, beside the vendor's own."""
+    """Constant environment by vendor and by architecture, beside the vendor's own."""
     model_arguments: tuple[ModelArguments, ...] = ()
     """The first whose pattern matches counts; a model that none matches needs nothing. SGLang's stand with the models
     (``Model.parsers``)."""

@@ -15,7 +15,11 @@ def environment(plan: Plan, vendor: Vendor, engine: EngineFacts) -> Mapping[str,
     With RDMA nothing is pinned: NCCL finds adapters and, on RoCE, the GID index by itself since 2.21, and a pinned
     index that drifts is a hang (facts: sgl-project/sglang issues 3516, 4857, 4289, 4766).
     """
-    variables = {**vendor.env, **engine.env.get(vendor.name, {})}
+    variables = {
+        **vendor.env,
+        **engine.env.get(vendor.name, {}),
+        **engine.env.get(plan.hardware.architecture, {}),
+    }
     if plan.fabric.collective in {"nccl", "rccl"} and plan.fabric.carrier == "tcp":
         # Adapters without their devices in the pod would be tried first, and fail late.
         variables["NCCL_IB_DISABLE"] = "1"

@@ -47,7 +47,7 @@ def serves(engine: str, layout: WeightLayout, catalog: Catalog, *, architecture:
     facts = catalog.engines[engine]
     if facts.served:
         return row_of(engine, layout, catalog, architecture=architecture) is not None
-    return not layout.architectures or architecture in layout.architectures
+    return _loads(engine, layout) and (not layout.architectures or architecture in layout.architectures)
 
 
 def row_of(engine: str, layout: WeightLayout, catalog: Catalog, *, architecture: str) -> Served | None:
@@ -107,6 +107,10 @@ def _rows(facts: EngineFacts, architecture: str) -> Iterator[Served]:
 
 def _quantised(accelerator: Accelerator, catalog: Catalog) -> Iterator[Precision]:
     return (layout.precision for layout in catalog.layouts.values() if accelerator.architecture in layout.architectures)
+
+
+def _loads(engine: str, layout: WeightLayout) -> bool:
+    return not layout.engines or engine in layout.engines
 
 
 def _matches(value: str, patterns: tuple[str, ...]) -> bool:
