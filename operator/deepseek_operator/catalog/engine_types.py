@@ -40,6 +40,18 @@ class Unserved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelArguments:
+    """What a model needs of an engine: parsers of its answers, its tokenizer's mode, a chat template."""
+
+    models: tuple[str, ...]
+    """Shell patterns of catalogue ids."""
+    arguments: tuple[str, ...]
+    chat_template: str | None = None
+    """A template in the engine's image, relative to EngineRelease.source_tree; None = the tokenizer's own."""
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SplitRules:
     """Splits that an engine knows, beyond what the model's own dimensions allow. The defaults forbid nothing."""
 
@@ -101,6 +113,11 @@ class EngineFacts:
     vulnerabilities: tuple[Vulnerability, ...] = ()
     kv_precisions: Mapping[str, tuple[KVPrecision, ...]] = field(default_factory=dict)
     """KV cache precisions by architecture; an architecture that is not named: what its accelerators say."""
+    env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Constant environment by vendor, beside the vendor's own."""
+    model_arguments: tuple[ModelArguments, ...] = ()
+    """The first whose pattern matches counts; a model that none matches needs nothing. SGLang's stand with the models
+    (``Model.parsers``)."""
     source: str
 
     def __hash__(self) -> int:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from deepseek_operator.catalog.engine_types import EngineFacts
 from deepseek_operator.catalog.types import Vendor
 from deepseek_operator.plan.types import Plan
 
 
-def environment(plan: Plan, vendor: Vendor) -> Mapping[str, str]:
+def environment(plan: Plan, vendor: Vendor, engine: EngineFacts) -> Mapping[str, str]:
     """What every rank gets beside the contract of the launch script.
 
     With RDMA nothing is pinned: NCCL finds adapters and, on RoCE, the GID index by itself since 2.21, and a pinned
     index that drifts is a hang (facts: sgl-project/sglang issues 3516, 4857, 4289, 4766).
     """
-    variables = dict(vendor.env)
+    variables = {**vendor.env, **engine.env.get(vendor.name, {})}
     if plan.fabric.collective in {"nccl", "rccl"} and plan.fabric.carrier == "tcp":
         # Adapters without their devices in the pod would be tried first, and fail late.
         variables["NCCL_IB_DISABLE"] = "1"

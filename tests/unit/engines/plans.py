@@ -7,6 +7,7 @@ from typing import Any
 
 from deepseek_operator.api.resource import Spec
 from deepseek_operator.catalog.load import load
+from deepseek_operator.catalog.types import EngineRelease
 from deepseek_operator.engines.select import launch
 from deepseek_operator.engines.types import Launch
 from deepseek_operator.plan.types import (
@@ -44,6 +45,7 @@ def plan(
     *,
     vendor: str = "nvidia",
     version: str | None = None,
+    release: EngineRelease | None = None,
     nodes: int = 2,
     split: Parallelism | None = None,
     carrier: str = "rdma",
@@ -51,10 +53,14 @@ def plan(
     memory: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Plan:
-    """A plan for DeepSeek-V3 on nodes of eight devices; `changes` replaces fields of the plan."""
+    """A plan for DeepSeek-V3 on nodes of eight devices, for SGLang unless a release is given.
+
+    `changes` replaces fields of the plan.
+    """
     catalog = load()
+    vendor = vendor if release is None else release.vendor
     architecture = PRODUCTS[vendor]
-    release = next(
+    release = release or next(
         each
         for each in catalog.releases
         if each.engine == "sglang"
@@ -89,7 +95,7 @@ def plan(
         accelerators_per_node=8,
         parallelism=split or Parallelism(tensor=8 * nodes),
         engine=EngineChoice(
-            name="sglang",
+            name=release.engine,
             version=release.version,
             image=release.image,
             image_verified=release.verified,

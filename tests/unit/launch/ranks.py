@@ -1,4 +1,4 @@
-"""Ranks of a group as real processes: the launch script under bash, with a fake SGLang that records its start."""
+"""Ranks of a group as real processes: the launch script under bash, with a fake engine that records its start."""
 
 from __future__ import annotations
 
@@ -129,10 +129,20 @@ class Group:
         package.mkdir(parents=True)
         (package / "__init__.py").touch()
         (package / "launch_server.py").write_text(FAKE_ENGINE)
+        self.programs = directory / "programs"
+        self.programs.mkdir()
+        self.program("vllm", FAKE_ENGINE)
+        self.program("lmdeploy", FAKE_ENGINE)
+
+    def program(self, name: str, text: str) -> None:
+        """A program of the image, found before every other of that name."""
+        place = self.programs / name
+        place.write_text(f"#!{sys.executable}\n{text}")
+        place.chmod(0o755)
 
     def environment(self, rank: int) -> dict[str, str]:
         return {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{self.programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(self.directory / "fake"),
             "POD_IP": self.address,
             "POD_NAME": f"deepseek-g0-{rank}",
