@@ -15,7 +15,6 @@ from deepseek_operator.lifecycle.actions import Apply, CreateOnce, StartGroup, S
 from deepseek_operator.lifecycle.records import ContainerRecord
 from tests.unit.lifecycle.observed import NOW
 from tests.unit.lifecycle.pure_cluster import KEYS, PureCluster, serving, told
-from tests.unit.lifecycle.pure_controllers import stateful_sets
 
 CRASHED = ContainerRecord(state="terminated", exit_code=1, message="out of memory")
 
