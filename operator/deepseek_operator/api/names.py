@@ -48,6 +48,8 @@ PAUSED_ANNOTATION: Final = f"{GROUP}/paused"
 
 POD_INDEX_LABEL: Final = "apps.kubernetes.io/pod-index"
 LEADER_INDEX: Final = "0"
+JOB_INDEX_LABEL: Final = "batch.kubernetes.io/job-completion-index"
+"""The rank of a pod of an Indexed Job."""
 
 ENGINE_CONTAINER: Final = "engine"
 FETCH_CONTAINER: Final = "fetch-weights"
@@ -60,6 +62,11 @@ RUN_DIRECTORY: Final = "/run/deepseek"
 WEIGHTS_DIRECTORY: Final = "/models"
 """Where the volume of weights appears, unless the user's own volume holds them."""
 
+PROMPTS_DIRECTORY: Final = "/prompts"
+"""Where the volume with a batch's prompts appears."""
+ANSWERS_DIRECTORY: Final = "/answers"
+"""Where the claim for a batch's answers appears."""
+
 API_PORT: Final = 8000
 """The port of the API Service and of the engine's HTTP server, whatever the engine."""
 
@@ -68,7 +75,7 @@ MAX_REPLICAS: Final = 64
 
 
 def group_name(deployment: str, index: int) -> str:
-    """The name of a group's StatefulSet, headless Service, NetworkPolicy and PodDisruptionBudget."""
+    """The name of a group's StatefulSet or Job, headless Service, NetworkPolicy and PodDisruptionBudget."""
     return f"{deployment}-g{index}"
 
 

@@ -57,6 +57,17 @@ class SplitRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """A file of an engine's own source tree that describes models."""
+
+    models: tuple[str, ...]
+    """Shell patterns of catalogue ids."""
+    file: str
+    """Relative to the source tree."""
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFacts:
     """One inference engine."""
 
@@ -75,6 +86,12 @@ class EngineFacts:
     """Serves the distilled models, too (grouped-query attention)."""
     kv_precisions: Mapping[str, tuple[KVPrecision, ...]] = field(default_factory=dict)
     """KV cache precisions by architecture; an architecture that is not named: what its accelerators say."""
+    api: bool = True
+    """Rank 0 serves an API; else it answers on its terminal or into a file, and no Service, policy or key is made."""
+    sharded: bool = False
+    """Reads a checkpoint that was cut into one file a rank."""
+    configurations: tuple[Configuration, ...] = ()
+    """The first that matches describes a model; a model without one is not served. Empty: the weights do."""
     source: str
 
     def __hash__(self) -> int:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from deepseek_operator.api import names
 from deepseek_operator.control import kinds
 from deepseek_operator.control.projections import (
     project_child,
     project_deployment,
+    project_job,
     project_node,
     project_pod,
     project_revision,
@@ -30,11 +31,16 @@ from deepseek_operator.lifecycle.records import (
     PodRecord,
     RevisionRecord,
     Snapshot,
-    StatefulSetRecord,
+    WorkloadRecord,
 )
 from deepseek_operator.plan.inventory import Published, read_node
 from deepseek_operator.plan.types import Node
 
+_PROJECTIONS: Final[Mapping[kinds.Kind, Callable[[Mapping[str, Any]], ChildRecord]]] = {
+    kinds.STATEFUL_SET: project_stateful_set,
+    kinds.JOB: project_job,
+    kinds.REVISION: project_revision,
+}
 Key = tuple[str, str]
 """Namespace and name of a deployment."""
 BURIED_SECONDS = 900.0
@@ -193,7 +199,7 @@ class Cache:
         pods = self.pods(deployment)
         return Snapshot(
             deployment=deployment,
-            stateful_sets={c.group: c for c in children.values() if isinstance(c, StatefulSetRecord)},
+            workloads={c.group: c for c in children.values() if isinstance(c, WorkloadRecord) and c.group >= 0},
             pods={group: tuple(sorted(found, key=lambda pod: pod.rank)) for group, found in pods.items()},
             children=children,
             revisions={c.revision: c for c in children.values() if isinstance(c, RevisionRecord)},
@@ -242,8 +248,7 @@ class Cache:
             self._pods[earlier].pop(identity[1], None)
             self._pods[owner][identity[1]] = project_pod(body)
             return concerned
-        project = {kinds.STATEFUL_SET: project_stateful_set, kinds.REVISION: project_revision}.get(kind, project_child)
-        record = project(body)
+        record = _PROJECTIONS.get(kind, project_child)(body)
         lost = self._children[earlier].pop((record.kind, record.name), None)
         if record.owner != owner:
             # Labelled as ours, owned by somebody else: not ours, but it may have been until now.

@@ -12,10 +12,11 @@ from typing import Final
 from deepseek_operator.api.names import API_PORT
 from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.resource import Spec
-from deepseek_operator.catalog.types import Catalog, EngineRelease
+from deepseek_operator.catalog.types import Catalog
 from deepseek_operator.engines.environment import environment
 from deepseek_operator.engines.flags import release_flags
 from deepseek_operator.engines.prometheus import samples
+from deepseek_operator.engines.releases import release_of
 from deepseek_operator.engines.types import Body, Commands, Health, ReportedMemory, Start
 from deepseek_operator.plan.types import Plan
 
@@ -225,16 +226,4 @@ def _option(flag: str, value: str | int) -> tuple[str, ...]:
 def _chat_template(plan: Plan, catalog: Catalog) -> str | None:
     """The file of the model's chat template in the engine's image."""
     template = catalog.models[plan.model].parsers.chat_template
-    return None if template is None else f"{_release(plan, catalog).source_tree}/{template}"
-
-
-def _release(plan: Plan, catalog: Catalog) -> EngineRelease:
-    """The plan's release; for an image of the user's own, of a version the catalogue lacks, its default one."""
-    found = [
-        each for each in catalog.releases if (each.engine, each.vendor) == (plan.engine.name, plan.hardware.vendor)
-    ]
-    fitting = [each for each in found if plan.hardware.architecture in each.architectures] or found
-    fitting = [each for each in fitting if each.version == plan.engine.version] or fitting
-    if not fitting:
-        raise LookupError(f"the catalogue has no release {plan.engine.version} of {plan.engine.name}")
-    return fitting[0]
+    return None if template is None else f"{release_of(plan, catalog).source_tree}/{template}"

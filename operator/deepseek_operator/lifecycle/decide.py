@@ -28,7 +28,7 @@ from deepseek_operator.lifecycle.groups import StartWith
 from deepseek_operator.lifecycle.judge import Judge
 from deepseek_operator.lifecycle.objects import difference, group_children, mend, surplus_revisions
 from deepseek_operator.lifecycle.outcome import Outcome
-from deepseek_operator.lifecycle.records import Snapshot, StatefulSetRecord
+from deepseek_operator.lifecycle.records import JobRecord, Snapshot, WorkloadRecord
 from deepseek_operator.lifecycle.reported import with_reports
 from deepseek_operator.lifecycle.rollout import plan_groups
 from deepseek_operator.lifecycle.stages import CONFIG_REASONS
@@ -154,7 +154,7 @@ class _Work:
         spec, plan = self.outcome.spec, self.outcome.plan
         if spec is None or plan is None:
             return
-        if starting and spec.access.keys.mode == "generate":
+        if starting and plan.engine.api and spec.access.keys.mode == "generate":
             api_key, admin_key = self.outcome.keys
             yield CreateOnce(manifest=keys_secret(self._owner, api_key=api_key, admin_key=admin_key))
         manifests = shared_objects(self._owner, spec, plan, config=self.outcome.config)
@@ -162,12 +162,26 @@ class _Work:
             yield from (
                 CreateOnce(manifest=manifest) for manifest in manifests if manifest["kind"] in CREATED_ONCE_KINDS
             )
+        if not plan.engine.api:
+            yield from self._drop_api()
         watched = [manifest for manifest in manifests if manifest["kind"] not in CREATED_ONCE_KINDS]
         yield from mend(watched, self.snapshot.children)
 
+    def _drop_api(self) -> Iterator[Action]:
+        """What an earlier spec's engine served under the deployment's name, once nothing of it runs."""
+        content, name = self.outcome.content, self.snapshot.deployment.name
+        if content is None or any(owner.revision != content.hash for owner in self.snapshot.workloads.values()):
+            return
+        for kind in ("Service", "NetworkPolicy"):
+            if (child := self.snapshot.children.get((kind, name))) is not None:
+                yield Delete(kind=child.kind, name=child.name, uid=child.uid)
+
     def _stops(self, entry: GroupEntry) -> Iterator[Action]:
-        owner = self.snapshot.stateful_sets.get(entry.index)
-        if entry.intent != "Run" and owner is not None and owner.replicas:
+        owner = self.snapshot.workloads.get(entry.index)
+        if entry.intent != "Run" and isinstance(owner, JobRecord):
+            # Each start is a Job of its own; its pods go with it.
+            yield Delete(kind=owner.kind, name=owner.name, uid=owner.uid)
+        elif entry.intent != "Run" and owner is not None and owner.replicas:
             yield StopGroup(name=owner.name, uid=owner.uid, group=entry.index, incarnation=owner.incarnation)
         if entry.intent == "Run":
             return
@@ -175,11 +189,11 @@ class _Work:
             if pod.deleting and pod.node in self.judge.dead_nodes:
                 yield DeletePod(name=pod.name, uid=pod.uid, force=True)
             elif owner is None and not pod.deleting:
-                # Its StatefulSet was deleted and left it behind.
+                # Its workload was deleted and left it behind.
                 yield DeletePod(name=pod.name, uid=pod.uid, force=False)
 
     def _group(self, entry: GroupEntry) -> Iterator[Action]:
-        owner = self.snapshot.stateful_sets.get(entry.index)
+        owner = self.snapshot.workloads.get(entry.index)
         if entry.intent == "Run":
             yield from self._run(entry, owner)
             return
@@ -194,11 +208,11 @@ class _Work:
         if content and (gang := pod_group(self._owner, entry.index, content)):
             yield DropPodGroup(api_version=gang["apiVersion"], name=gang["metadata"]["name"])
 
-    def _run(self, entry: GroupEntry, owner: StatefulSetRecord | None) -> Iterator[Action]:
+    def _run(self, entry: GroupEntry, owner: WorkloadRecord | None) -> Iterator[Action]:
         content = self.outcome.content_of(entry.revision, entry.template_hash)
         if content is None:
             return
-        *others, stateful_set = group_objects(
+        *others, workload = group_objects(
             self._owner,
             entry.index,
             content,
@@ -217,16 +231,17 @@ class _Work:
             elif not self.snapshot.pods.get(entry.index):
                 selector = group_labels(self._owner, entry.index)
                 yield StartGroup(
-                    manifest=with_desired_hash(stateful_set),
+                    manifest=with_desired_hash(workload),
                     uid=owner.uid if owner else None,
                     resource_version=owner.resource_version if owner else None,
                     group=entry.index,
                     pod_selector=",".join(f"{key}={value}" for key, value in sorted(selector.items())),
                     incarnation=entry.incarnation,
                 )
-        elif why := difference(stateful_set, owner):
+        elif not isinstance(owner, JobRecord) and not entry.completed and (why := difference(workload, owner)):
+            # A Job's template cannot be changed; what somebody else changes of a Job shows in its pods.
             uid = owner.uid if owner else None
-            yield Apply(manifest=with_desired_hash(stateful_set), uid=uid, why=why)
+            yield Apply(manifest=with_desired_hash(workload), uid=uid, why=why)
 
     def _lacks_config(self, entry: GroupEntry) -> bool:
         """An engine cannot start for want of something that is made once: the keys' Secret was deleted."""
@@ -234,6 +249,8 @@ class _Work:
         return entry.intent == "Run" and any(pod.engine.reason in CONFIG_REASONS for pod in pods)
 
     def _starts(self, entry: GroupEntry) -> bool:
-        """The entry's incarnation has not been given to its StatefulSet yet."""
-        owner = self.snapshot.stateful_sets.get(entry.index)
-        return entry.intent == "Run" and (owner is None or owner.incarnation != entry.incarnation)
+        """The entry's incarnation has not been given to its workload yet."""
+        owner = self.snapshot.workloads.get(entry.index)
+        return (
+            entry.intent == "Run" and not entry.completed and (owner is None or owner.incarnation != entry.incarnation)
+        )

@@ -35,20 +35,28 @@ _OF_NODES = frozenset({"NodeLost", "EngineExited", "OOMKilled", "PodFailed", "Ra
 
 
 def find_incident(
-    entry: GroupEntry, pods: Sequence[PodRecord], *, dead_nodes: Collection[str], time: str
+    entry: GroupEntry,
+    pods: Sequence[PodRecord],
+    *,
+    dead_nodes: Collection[str],
+    time: str,
+    finished: Collection[str] = (),
 ) -> Incident | None:
     """The incident that the pods of a running incarnation show, or None.
+
+    ``finished`` are the UIDs of ranks of a batch that have done their work: how they go is no incident.
 
     Ends of engines come first, the earliest of them: it carries the exit code, and what happens to the other pods
     follows from it.
     """
     current = [pod for pod in pods if pod.incarnation == entry.incarnation]
     # Ends are told to the second, and a leader that lost a rank may end well in the same one.
-    by_end = sorted(current, key=lambda pod: (pod.engine.since, pod.engine.exit_code == 0, pod.rank))
+    working = [pod for pod in current if pod.uid not in finished]
+    by_end = sorted(working, key=lambda pod: (pod.engine.since, pod.engine.exit_code == 0, pod.rank))
     if ended := next((pod for pod in by_end if _engine_ended(pod)), None):
         return _of_engine(ended, time)
     for check in (_failed, _node_lost, _deleted):
-        for pod in current:
+        for pod in working:
             if found := check(pod, dead_nodes):
                 reason, message = found
                 return Incident(

@@ -15,8 +15,9 @@ from deepseek_operator.lifecycle.groups import Limits, Observed, StartWith, adva
 from deepseek_operator.lifecycle.nodes import dead_nodes, drained, next_loss
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.policy import Policy, Shape, read_policy, shape_of
-from deepseek_operator.lifecycle.records import Snapshot
+from deepseek_operator.lifecycle.records import JobRecord, Snapshot, WorkloadRecord
 from deepseek_operator.lifecycle.watchdogs import watchdogs
+from deepseek_operator.render.revision import Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +48,10 @@ class Judge:
 
     def observed(self, index: int) -> Observed:
         """What is seen of a group."""
-        owner, pods = self.snapshot.stateful_sets.get(index), self.snapshot.pods.get(index, ())
+        owner, pods = self.snapshot.workloads.get(index), self.snapshot.pods.get(index, ())
         uids = [self.snapshot.deployment.uid, *([owner.uid] if owner else []), *(pod.uid for pod in pods)]
         told = (self.snapshot.troubles[uid] for uid in uids if uid in self.snapshot.troubles)
-        return Observed(stateful_set=owner, pods=pods, dead_nodes=self.dead_nodes, trouble=next(told, ""))
+        return Observed(workload=owner, pods=pods, dead_nodes=self.dead_nodes, trouble=next(told, ""))
 
     def advance(self, entry: GroupEntry, *, target: StartWith | None, suspended: bool) -> GroupEntry:
         """The entry after what is seen."""
@@ -109,11 +110,17 @@ class Judge:
 
     def _limits(self, entry: GroupEntry) -> Limits:
         content = self.outcome.content_of(entry.revision, entry.template_hash)
-        owner = self.snapshot.stateful_sets.get(entry.index)
-        shape = shape_of(content) if content else Shape(size=max(len(entry.members), owner.replicas if owner else 1))
+        owner = self.snapshot.workloads.get(entry.index)
+        shape = shape_of(content) if content else _seen_shape(entry, owner)
         return Limits(
             shape=shape,
             policy=self.policy,
             operations=load_operations(),
             seed=self.snapshot.deployment.uid,
         )
+
+
+def _seen_shape(entry: GroupEntry, owner: WorkloadRecord | None) -> Shape:
+    """For a group whose revision was lost."""
+    workload: Workload = "Job" if isinstance(owner, JobRecord) else "StatefulSet"
+    return Shape(size=max(len(entry.members), owner.replicas if owner else 1), workload=workload)

@@ -47,9 +47,9 @@ _PASSED_TO_FETCH: Final = frozenset(
 """Variables of spec.engine.env that say how to reach the hub; the fetch runs with them, too."""
 
 _CHECK: Final = (
-    'test -f "$1/config.json" && exit 0\n'
-    'echo "spec.weights.source: $2 has no config.json at $1 in this container; '
-    'name the directory that holds config.json and the safetensors files" >&2\n'
+    'for each in "$1/config.json" "$1"/model0-mp*.safetensors; do test -f "$each" && exit 0; done\n'
+    'echo "spec.weights.source: $2 has neither config.json nor model0-mp<N>.safetensors at $1 in this '
+    'container; name the directory that holds the safetensors files" >&2\n'
     "exit 1\n"
 )
 

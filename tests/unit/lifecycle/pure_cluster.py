@@ -17,7 +17,7 @@ from deepseek_operator.api.config import OperatorConfig
 from deepseek_operator.api.names import FIELD_MANAGER
 from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.resource import Spec
-from deepseek_operator.control.projections import project_child, project_revision, project_stateful_set
+from deepseek_operator.control.projections import project_child, project_job, project_revision, project_stateful_set
 from deepseek_operator.lifecycle.actions import (
     Action,
     Apply,
@@ -38,7 +38,7 @@ from deepseek_operator.lifecycle.records import (
     PodRecord,
     RevisionRecord,
     Snapshot,
-    StatefulSetRecord,
+    WorkloadRecord,
 )
 from deepseek_operator.plan.types import Plan, Refusal
 from deepseek_operator.render.owner import Owner
@@ -49,7 +49,7 @@ from tests.unit.render.samples import H100_PLAN, LAUNCH, spec
 OWNER = Owner(name="x", namespace="default", uid="cr")
 KEYS = ("an api key", "an admin key")
 CONFIG = OperatorConfig()
-_PROJECT = {"StatefulSet": project_stateful_set, "ControllerRevision": project_revision}
+_PROJECT = {"StatefulSet": project_stateful_set, "Job": project_job, "ControllerRevision": project_revision}
 
 
 def content(from_spec: Spec | None = None, plan: Plan = H100_PLAN) -> RevisionContent:
@@ -119,7 +119,7 @@ class PureCluster:
                 spec={},
                 status=self.status,
             ),
-            stateful_sets={c.group: c for c in children.values() if isinstance(c, StatefulSetRecord)},
+            workloads={c.group: c for c in children.values() if isinstance(c, WorkloadRecord)},
             pods={group: tuple(found for found in self.pods if found.group == group) for group in groups},
             children=children,
             revisions={c.revision: c for c in children.values() if isinstance(c, RevisionRecord)},
@@ -184,6 +184,9 @@ class PureCluster:
                 body["spec"]["replicas"] = 0
             case Delete(kind=kind, name=name, uid=uid):
                 assert self.objects.pop((kind, name))["metadata"]["uid"] == uid
+                if kind == "Job":
+                    # The garbage collector takes its pods.
+                    self.pods = [found for found in self.pods if f"x-g{found.group}" != name]
             case DeletePod(uid=uid):
                 self.pods = [found for found in self.pods if found.uid != uid]
 
@@ -206,8 +209,10 @@ class PureCluster:
             self.contents[data["hash"]] = parse(body)
 
     def controllers(self) -> None:
-        """The StatefulSet controller, scheduler and kubelets: pods end, or come up and are ready."""
-        for owner in self.snapshot().stateful_sets.values():
+        """The workloads' controllers, scheduler and kubelets: pods end, or come up and are ready."""
+        for owner in self.snapshot().workloads.values():
+            if self.objects[owner.kind, owner.name]["status"].get("conditions"):
+                continue
             mine = [found for found in self.pods if found.group == owner.group and not found.deleting]
             present = {found.rank for found in mine}
             others = [found for found in self.pods if found.group != owner.group]
@@ -217,7 +222,12 @@ class PureCluster:
                 if rank not in present
             ]
             self.pods = others + [found for found in mine if found.rank < owner.replicas] + added
-            self.objects["StatefulSet", owner.name]["status"] = {"replicas": owner.replicas}
+            self.objects[owner.kind, owner.name]["status"] = {"replicas": owner.replicas}
+
+    def end_job(self, kind: str, *, reason: str = "", message: str = "") -> None:
+        """The Job of group 0 gets its last condition: Complete or Failed."""
+        condition = {"type": kind, "status": "True", "reason": reason, "message": message}
+        self.objects["Job", "x-g0"]["status"] = {"conditions": [condition]}
 
     def break_rank(self, rank: int, *, group: int = 0, **changes: Any) -> None:
         """One pod changes."""

@@ -164,5 +164,5 @@ def test_weights_that_are_there_pass_the_check(tmp_path: Path) -> None:
 def test_weights_that_are_not_there_fail_the_check_by_the_field(tmp_path: Path) -> None:
     checked = run_check(replace(MOUNTED_WEIGHTS, path=f"{tmp_path}/$(x)", source="path:///dir"))
     assert checked.returncode == 1
-    assert "spec.weights.source: path:///dir has no config.json" in checked.stderr
+    assert "spec.weights.source: path:///dir has neither config.json nor" in checked.stderr
     assert f"{tmp_path}/$(x)" in checked.stderr
