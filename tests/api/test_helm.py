@@ -140,7 +140,10 @@ def test_install_run_and_uninstall_keep_the_users_deployments(bare: Cluster, tmp
     bare.kubectl("wait", "--for=jsonpath={.status.replicas}=2", f"deployment/{RELEASE}", inside, "--timeout=60s")
     bare.kubectl("wait", "--for=create", "pod", "--selector=app.kubernetes.io/name=deepseek-operator", inside)
     config = json.loads(bare.kubectl("get", "configmap", RELEASE, inside, "--output=json"))["data"]
-    assert yaml.safe_load(config["config.yaml"]) == {"weights": {"nodePath": "/mnt/models"}, "workers": 4}
+    settings = yaml.safe_load(config["config.yaml"])
+    # The pods of deployments prepare weights with the operator's own image.
+    assert settings.pop("image").startswith("deepseek-operator:")
+    assert settings == {"weights": {"nodePath": "/mnt/models"}, "workers": 4}
     assert bare.kubectl("get", "pdb", RELEASE, inside, "--output=jsonpath={.spec.maxUnavailable}") == "1"
 
     bare.wait_for_crd(CRD_NAME)

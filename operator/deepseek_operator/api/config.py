@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from deepseek_operator import __version__
 from deepseek_operator.api.base import Model
 from deepseek_operator.api.resource import LabelKey, LabelValue
 
@@ -29,6 +30,9 @@ class AllowConfig(Model):
 class OperatorConfig(Model):
     """Everything an administrator may set; the defaults are safe."""
 
+    image: Annotated[str, StringConstraints(min_length=1, max_length=512)] = f"deepseek-operator:{__version__}"
+    """This operator's own image: its tool prepares weights in the pods of deployments, which must be able to pull it.
+    The chart fills it in."""
     cluster_domain: Annotated[str, StringConstraints(min_length=1, max_length=253)] = "cluster.local"
     """DNS domain of the cluster."""
     weights: WeightsConfig = WeightsConfig()

@@ -32,6 +32,13 @@ REVISION_LABEL: Final = f"{GROUP}/revision"
 REVISION_OF_LABEL: Final = f"{GROUP}/revision-of"
 """UID of the owner; only on our ControllerRevisions, apart from any pod selector."""
 
+WEIGHTS_LABEL: Final = f"{GROUP}/weights"
+"""On what keeps weights: the claim's name for a node's directory, the Job's for its pods."""
+KERNELS_LABEL: Final = f"{GROUP}/kernels"
+"""On what keeps compiled kernels: the claim's name."""
+WEIGHTS_ANNOTATION: Final = f"{GROUP}/weights-of"
+"""On what keeps weights: source, revision and size as JSON, for people and ``kubectl deepseek cache``."""
+
 CATALOG_LABEL: Final = f"{GROUP}/catalog"
 """Value ``true`` on a ConfigMap in the operator's own namespace: its keys extend the catalogue."""
 
@@ -53,6 +60,8 @@ JOB_INDEX_LABEL: Final = "batch.kubernetes.io/job-completion-index"
 
 ENGINE_CONTAINER: Final = "engine"
 FETCH_CONTAINER: Final = "fetch-weights"
+CONVERT_CONTAINER: Final = "convert-weights"
+VERIFY_CONTAINER: Final = "verify-weights"
 
 VOLUME_PREFIX: Final = "deepseek-"
 """The names of all our volumes of a pod begin so; those of podTemplate must not."""
@@ -61,6 +70,8 @@ RUN_DIRECTORY: Final = "/run/deepseek"
 """Lives as long as the pod: whether its engine was started before, and what the barrier agreed on."""
 WEIGHTS_DIRECTORY: Final = "/models"
 """Where the volume of weights appears, unless the user's own volume holds them."""
+SOURCE_DIRECTORY: Final = "/source"
+"""Where the user's own claim appears that a conversion reads."""
 
 PROMPTS_DIRECTORY: Final = "/prompts"
 """Where the volume with a batch's prompts appears."""
@@ -87,6 +98,11 @@ def keys_name(deployment: str) -> str:
 def revision_name(deployment: str, revision: str) -> str:
     """The name of the ControllerRevision that stores a revision's plan and pod template."""
     return f"{deployment}-{revision}"
+
+
+def weights_job_name(deployment: str, digest: str) -> str:
+    """The name of the Job that fills a shared claim; a changed Job has another digest."""
+    return f"{deployment}-weights-{digest}"
 
 
 def pod_name(deployment: str, index: int, rank: int) -> str:

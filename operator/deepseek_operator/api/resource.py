@@ -65,6 +65,11 @@ class EngineFeatures(Model):
     """Speculative decoding with the model's own multi-token-prediction layer."""
     torch_compile: bool = False
     """torch.compile of the decode path; for small batches."""
+    deepep: bool = False
+    """Spreads whole experts over all ranks and moves tokens to them by DeepEP, for large batches on several nodes.
+    Expert parallelism is then as wide as tensor parallelism, and FP8 may use more than 16 ranks."""
+    redundant_experts: Annotated[int, Field(ge=0, le=256)] = 0
+    """Copies of busy experts that the engine's balancer (EPLB) places; only with deepep."""
 
 
 class Engine(Model):
@@ -79,7 +84,8 @@ class Engine(Model):
     image_pull_secrets: Annotated[list[ObjectName], Field(max_length=8)] = []
     """Names of Secrets for pulling the image."""
     args: Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=1024)]], Field(max_length=64)] = []
-    """Further engine arguments, added last. Arguments that the operator owns are refused, unknown ones too."""
+    """Further engine arguments, added last. Arguments that the operator owns are refused. Unknown flags and values are
+    refused too; with an image of your own they are a warning."""
     env: Annotated[list[EnvVar], Field(max_length=64)] = []
     """Further environment variables of the engine container."""
     features: EngineFeatures = EngineFeatures()
@@ -147,20 +153,41 @@ class SecretKey(Model):
     """Key in the Secret."""
 
 
+class ConfigMapKey(Model):
+    """A key of a ConfigMap in the same namespace."""
+
+    name: ObjectName
+    """Name of the ConfigMap."""
+    key: Annotated[str, StringConstraints(max_length=253, pattern=r"^[-._A-Za-z0-9]+$")] = "config.json"
+    """Key in the ConfigMap."""
+
+
 class Weights(Model):
     """Where the weights come from and where they are kept."""
 
-    source: Annotated[str, StringConstraints(max_length=512, pattern=r"^(hf://|pvc://|path:///).+$")] | None = None
-    """hf://org/name, pvc://claim/path, or path:///dir in a volume of podTemplate. Default: the model's own
-    repository for the precision."""
-    cache: Literal["auto", "node", "perRank"] = "auto"
-    """Where fetched weights are kept. node: the directory that the operator's configuration names; perRank: a
-    claim for each rank from the default StorageClass."""
+    source: (
+        Annotated[str, StringConstraints(max_length=512, pattern=r"^(hf://|modelscope://|s3://|pvc://|path:///).+$")]
+        | None
+    ) = None
+    """hf://org/name, modelscope://org/name, s3://bucket/prefix, pvc://claim/path, or path:///dir in a volume of
+    podTemplate. Default: the model's own repository for the precision."""
+    cache: Literal["auto", "node", "claim", "perRank", "ephemeral"] = "auto"
+    """Where weights are kept that are fetched or converted. claim: the shared claim `claimName`. node: the directory
+    that the operator's configuration names. perRank: a claim for each rank. ephemeral: the node's own disk, anew for
+    every pod. auto: claim where `claimName` is set, else node where it is configured, else perRank."""
+    claim_name: ObjectName | None = None
+    """An existing claim that the operator fills, ReadWriteMany where a group spans nodes; several deployments may
+    share it."""
+    storage_class_name: ObjectName | None = None
+    """StorageClass of the claims of cache perRank. Default: the cluster's."""
     allow_variant: bool = False
     """Lets the operator use quantised weights that another publisher than the model's made, where the model's own
     publisher has none in the precision."""
     token_secret: SecretKey | None = None
-    """Hub token; reaches only the init container that fetches."""
+    """Hub token; reaches only the container that fetches."""
+    credentials_secret: ObjectName | None = None
+    """Secret for an s3:// source, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, where needed, AWS_ENDPOINT_URL
+    and AWS_REGION; reaches only the container that fetches."""
 
 
 class KeysSecret(Model):
@@ -335,7 +362,11 @@ class Spec(Model):
     """What to serve. Only `model` is needed."""
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=253)]
-    """A model of the catalogue: its id or its Hugging Face repository, e.g. deepseek-ai/DeepSeek-V3-0324."""
+    """A model of the catalogue: its id or its Hugging Face repository, e.g. deepseek-ai/DeepSeek-V3-0324. With
+    `modelConfig` any name."""
+    config_json: Annotated[ConfigMapKey | None, Field(alias="modelConfig")] = None
+    """The config.json of a model of your own, of DeepSeek-V2's, V3's or V3.2's architecture; its weights are named in
+    `weights.source`. It is read when the deployment is planned: a later change of the ConfigMap changes no group."""
     revision: Annotated[str, StringConstraints(max_length=64, pattern=r"^[A-Za-z0-9._-]+$")] | None = None
     """Revision of the repository: a commit, branch or tag."""
     served_name: Annotated[str, StringConstraints(max_length=253, pattern=r"^[!-9;-~]+$")] | None = None

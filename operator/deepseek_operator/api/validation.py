@@ -25,7 +25,6 @@ if TYPE_CHECKING:
         Parallelism,
         Spec,
         Toleration,
-        Weights,
     )
 
 LIST_KEYS: Final[Mapping[str, str]] = {
@@ -43,8 +42,9 @@ SETS: Final = ("spec.engine.imagePullSecrets",)
 _DNS_LABEL: Final = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 _GROUP_SUFFIX: Final = "-g[0-9]+$"
 _HUB: Final = "^hf://[A-Za-z0-9][-A-Za-z0-9._]*/[A-Za-z0-9][-A-Za-z0-9._]*$"
-_CLAIM: Final = "^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/.+$"
-_PATH: Final = "^path:///[^/].*$"
+_MODELSCOPE: Final = "^modelscope://[A-Za-z0-9][-A-Za-z0-9._]*/[A-Za-z0-9][-A-Za-z0-9._]*$"
+_S3: Final = "^s3://[a-z0-9][-a-z0-9.]+(/.*)?$"
+_SOURCES: Final = (_HUB, _MODELSCOPE, _S3, "^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/.+$", "^path:///[^/].*$")
 
 
 def _name_rules() -> Iterator[Rule]:
@@ -120,12 +120,12 @@ def _weights_rules() -> Iterator[Rule]:
     yield Rule(
         path=path,
         field="source",
-        cel="!has(self.source) || "
-        + " || ".join(f"self.source.matches('{pattern}')" for pattern in (_HUB, _CLAIM, _PATH)),
-        holds=lambda w: w.source is None or any(re.fullmatch(p, w.source) for p in (_HUB, _CLAIM, _PATH)),
+        cel="!has(self.source) || " + " || ".join(f"self.source.matches('{pattern}')" for pattern in _SOURCES),
+        holds=lambda w: w.source is None or any(re.fullmatch(p, w.source) for p in _SOURCES),
         reason="SourceUnknown",
-        message="source is none of the known forms; write hf://org/name (a hub repository), pvc://claim/path "
-        "(a directory of a claim) or path:///dir (a directory of a volume in spec.podTemplate)",
+        message="source is none of the known forms; write hf://org/name or modelscope://org/name (a hub repository), "
+        "s3://bucket/prefix, pvc://claim/path (a directory of a claim) or path:///dir (a directory of a volume in "
+        "spec.podTemplate)",
     )
     yield Rule(
         path=path,
@@ -138,20 +138,61 @@ def _weights_rules() -> Iterator[Rule]:
     yield Rule(
         path=path,
         field="tokenSecret",
-        cel="!has(self.tokenSecret) || !has(self.source) || self.source.startsWith('hf://')",
-        holds=lambda w: w.token_secret is None or _from_hub(w),
+        cel="!has(self.tokenSecret) || !has(self.source) || self.source.startsWith('hf://') "
+        "|| self.source.startsWith('modelscope://')",
+        holds=lambda w: w.token_secret is None or w.source is None or w.source.startswith(("hf://", "modelscope://")),
         reason="TokenWithoutHub",
-        message="tokenSecret is only read for a source on the hub; remove it, or use an hf:// source",
+        message="tokenSecret is only read for a source on a hub; remove it, or use an hf:// or modelscope:// source",
         cel_reason="FieldValueForbidden",
     )
     yield Rule(
         path=path,
-        field="cache",
-        cel="!has(self.cache) || self.cache == 'auto' || !has(self.source) || self.source.startsWith('hf://')",
-        holds=lambda w: w.cache == "auto" or _from_hub(w),
-        reason="CacheWithoutHub",
-        message="cache only applies to fetched weights: a claim or a mounted directory is used where it is; "
-        "remove cache, or use an hf:// source",
+        field="credentialsSecret",
+        cel="!has(self.credentialsSecret) || (has(self.source) && self.source.startsWith('s3://'))",
+        holds=lambda w: w.credentials_secret is None or (w.source or "").startswith("s3://"),
+        reason="CredentialsWithoutS3",
+        message="credentialsSecret is only read for an s3:// source; remove it, or use an s3:// source",
+        cel_reason="FieldValueForbidden",
+    )
+    yield Rule(
+        path=path,
+        field="claimName",
+        cel="!has(self.cache) || self.cache != 'claim' || has(self.claimName)",
+        holds=lambda w: w.cache != "claim" or w.claim_name is not None,
+        reason="ClaimNameMissing",
+        message="claimName is missing: cache claim fills a claim of yours; set claimName, or use another cache",
+        cel_reason="FieldValueRequired",
+    )
+    yield Rule(
+        path=path,
+        field="claimName",
+        cel="!has(self.claimName) || !has(self.cache) || self.cache in ['auto', 'claim']",
+        holds=lambda w: w.claim_name is None or w.cache in {"auto", "claim"},
+        reason="ClaimNameUnused",
+        message="claimName is only read with cache claim; set cache to claim, or remove claimName",
+        cel_reason="FieldValueForbidden",
+    )
+    yield Rule(
+        path=path,
+        field="storageClassName",
+        cel="!has(self.storageClassName) || (!has(self.claimName) && (!has(self.cache) "
+        "|| self.cache in ['auto', 'perRank']))",
+        holds=lambda w: w.storage_class_name is None or (w.claim_name is None and w.cache in {"auto", "perRank"}),
+        reason="StorageClassUnused",
+        message="storageClassName is only read with cache perRank; set cache to perRank, or remove storageClassName",
+        cel_reason="FieldValueForbidden",
+    )
+    own = "(self.weights.source.startsWith('pvc://') || self.weights.source.startsWith('path://'))"
+    unset = "(!has(self.weights.cache) || self.weights.cache == 'auto') && !has(self.weights.claimName)"
+    yield Rule(
+        path="spec",
+        field="weights.cache",
+        cel=f"!has(self.weights) || !has(self.weights.source) || !{own} "
+        f"|| ({unset} && !has(self.weights.storageClassName)) || (has(self.precision) && self.precision == 'bf16')",
+        holds=_cache_is_used,
+        reason="CacheWithoutFetch",
+        message="weights.cache, claimName and storageClassName are for weights that are fetched or cast to bf16: a "
+        "claim or a mounted directory is used where it is; remove them, or use an hf://, modelscope:// or s3:// source",
         cel_reason="FieldValueForbidden",
     )
     yield Rule(
@@ -168,8 +209,11 @@ def _weights_rules() -> Iterator[Rule]:
     )
 
 
-def _from_hub(weights: Weights) -> bool:
-    return weights.source is None or weights.source.startswith("hf://")
+def _cache_is_used(spec: Spec) -> bool:
+    weights = spec.weights
+    own = (weights.source or "").startswith(("pvc://", "path://"))
+    asked = weights.cache != "auto" or weights.claim_name is not None or weights.storage_class_name is not None
+    return not own or not asked or spec.precision == "bf16"
 
 
 def _path_is_mounted(spec: Spec) -> bool:

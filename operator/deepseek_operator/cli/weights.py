@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -19,11 +20,17 @@ from deepseek_operator.weights.errors import InputError, NoRoomError, WeightsErr
 from deepseek_operator.weights.fetch import DEFAULT_WORKERS, Request
 from deepseek_operator.weights.fetch import fetch as fetch_source
 from deepseek_operator.weights.progress import GIB, Progress, peak_memory, reporting, say
+from deepseek_operator.weights.readahead import read_ahead
+from deepseek_operator.weights.stock import kept_below
+from deepseek_operator.weights.stock import remove as remove_weights
 from deepseek_operator.weights.uri import parse_source
+from deepseek_operator.weights.verify import files_of, verify_unmarked
 from deepseek_operator.weights.verify import verify as verify_directory
-from deepseek_operator.weights.workspace import Marker
+from deepseek_operator.weights.workspace import Marker, read_marker
 
 _CORES: Final = len(os.sched_getaffinity(0))
+_MOST_READERS: Final = 16
+"""Files read ahead at once: more only make a disk seek."""
 _STOPPED: Final = 143
 """As a shell reports a process that SIGTERM ended."""
 
@@ -85,28 +92,94 @@ def fetch(
 
 
 @program.command()
-def verify(
+def verify(  # noqa: PLR0913 - each option of the command is an argument
     *,
     directory: Annotated[Path, typer.Argument(metavar="DIR")],
     full: Annotated[bool, typer.Option("--full", help="Hash every byte, too.")] = False,
+    unmarked: Annotated[
+        bool, typer.Option("--unmarked", help="Weights of one's own without a marker: check index and headers.")
+    ] = False,
+    named: Annotated[str, typer.Option("--named", metavar="NAME", help="What messages call them.")] = "",
+    ahead: Annotated[bool, typer.Option("--read-ahead", help="Read them into the page cache, too.")] = False,
+    summary: Annotated[
+        Path | None, typer.Option("--summary", metavar="FILE", help="Write what was read and how fast, as JSON.")
+    ] = None,
     workers: Workers = _CORES,
     report_every: Every = 30.0,
+    progress_address: Address = None,
     output: Format = Output.TEXT,
 ) -> None:
     """Compare a directory with its marker; exit code 2 and the names of the files when something is wrong."""
-    with _outcome() as progress, reporting(progress, every=report_every, address=None):
-        report = verify_directory(directory, full=full, workers=workers, progress=progress)
-        for finding in report.findings:
-            tell(f"error: {finding.path}: {finding.problem}; run weights fetch (or cast) again")
-        _tell_result(
-            report.marker,
-            directory,
-            output,
-            good=not report.findings,
-            hashed=report.hashed,
-            problems=[{"path": each.path, "message": each.problem} for each in report.findings],
-        )
-        raise typer.Exit(Exit.INPUT_WRONG if report.findings else Exit.GOOD)
+    with _outcome() as progress, reporting(progress, every=report_every, address=progress_address):
+        if unmarked and read_marker(directory) is None:
+            files, problems = verify_unmarked(directory, named=named, progress=progress), False
+            say(f"{directory}: index and headers of {len(files)} safetensors files are in order")
+        else:
+            report = verify_directory(directory, full=full, workers=workers, progress=progress)
+            problems = bool(report.findings)
+            for finding in report.findings:
+                tell(f"error: {finding.path}: {finding.problem}; run weights fetch (or cast) again")
+            _tell_result(
+                report.marker,
+                directory,
+                output,
+                good=not report.findings,
+                hashed=report.hashed,
+                problems=[{"path": each.path, "message": each.problem} for each in report.findings],
+            )
+            files = files_of(directory, report.marker)
+        if problems:
+            raise typer.Exit(Exit.INPUT_WRONG)
+        if ahead:
+            _read_ahead(files, workers=min(workers, _MOST_READERS), progress=progress, summary=summary)
+
+
+def _read_ahead(files: tuple[Path, ...], *, workers: int, progress: Progress, summary: Path | None) -> None:
+    done = read_ahead(files, workers=workers, progress=progress)
+    rate = f", {done.bytes_per_second / 2**20:.0f} MiB/s" if done.bytes_per_second else ""
+    say(
+        f"page cache: {done.read / GIB:.2f} GiB read in {done.seconds:.1f} s{rate}, {done.cached / GIB:.2f} GiB were "
+        f"there, {done.skipped / GIB:.2f} GiB left alone for want of memory"
+    )
+    if summary is not None:
+        document = {
+            "readBytes": done.read,
+            "cachedBytes": done.cached,
+            "skippedBytes": done.skipped,
+            "bytesPerSecond": done.bytes_per_second,
+        }
+        try:
+            summary.write_text(json.dumps(document), "utf-8")
+        except OSError as error:
+            raise storage_error(error, summary) from error
+
+
+@program.command("list")
+def list_(
+    *,
+    directory: Annotated[Path, typer.Argument(metavar="DIR")],
+    output: Format = Output.TEXT,
+) -> None:
+    """Show the weights at and below a directory: source, revision, size, whether they are complete."""
+    with _outcome():
+        found = [each.document(directory) for each in kept_below(directory)]
+        if output is not Output.TEXT:
+            (write_json if output is Output.JSON else write_yaml)({"directory": str(directory), "items": found})
+            return
+        for each in found:
+            state = "complete" if each["complete"] else "begun"
+            what = each["source"] or each["layout"] or "?"
+            say(f"{each['path']}: {what}, {each['sizeGiB']:.1f} GiB, {state}, changed {each['changed']}")
+
+
+@program.command()
+def remove(
+    *,
+    directory: Annotated[Path, typer.Argument(metavar="DIR")],
+) -> None:
+    """Remove the weights of a directory and what was made of them; nobody must be using them."""
+    with _outcome():
+        say(f"{directory}: {remove_weights(directory) / GIB:.2f} GiB removed")
 
 
 @program.command()

@@ -6,10 +6,12 @@ import json
 import re
 import zlib
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Final, Literal
 
 from deepseek_operator.api import names
-from deepseek_operator.lifecycle.evidence import masked
+from deepseek_operator.lifecycle.clock import moment, stamp
+from deepseek_operator.lifecycle.masking import masked
 from deepseek_operator.lifecycle.records import (
     ChildRecord,
     ContainerRecord,
@@ -146,9 +148,18 @@ def project_pod(body: Body) -> PodRecord:
         created=metadata.get("creationTimestamp", ""),
         ready_changed=conditions.get("Ready", {}).get("lastTransitionTime") or "",
         terminating_until=metadata.get("deletionTimestamp", ""),
+        deletion_asked=_deletion_asked(metadata),
         disruption=_true(conditions.get("DisruptionTarget", {})).get("reason", ""),
         ip=status.get("podIP", ""),
     )
+
+
+def _deletion_asked(metadata: Body) -> str:
+    """The API server keeps the end of the grace, not its beginning."""
+    if until := metadata.get("deletionTimestamp"):
+        grace = timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
+        return stamp(moment(until) - grace)
+    return ""
 
 
 def _place(metadata: Body) -> tuple[str, int, int]:

@@ -7,6 +7,7 @@ and, when something is missing or older, lists the kind in full once.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 from deepseek_operator.catalog.types import Catalog
@@ -15,10 +16,11 @@ from deepseek_operator.control.cache import Cache, Key
 from deepseek_operator.control.client import KubeClient, NotFoundError
 from deepseek_operator.control.metrics import GHOSTS, VERIFIED
 from deepseek_operator.plan.slices import Slice, devices_of, read_slices
+from deepseek_operator.plan.storage import read_storage_classes
+from deepseek_operator.plan.types import StorageClass
 
 SLICES_SECONDS: Final = 15.0
 """Between two lists of ResourceSlices that changing nodes cause."""
-DEFAULT_CLASS: Final = "storageclass.kubernetes.io/is-default-class"
 
 
 class Verifier:
@@ -33,6 +35,7 @@ class Verifier:
         self._namespaces = namespaces or (None,)
         self.default_storage_class = False
         """A claim without a class gets one."""
+        self.storage_classes: Mapping[str, StorageClass] = {}
 
     async def fill(self) -> set[Key]:
         """List everything in full. Returns the deployments to look at."""
@@ -49,12 +52,12 @@ class Verifier:
         changed: set[Key] = set()
         for kind in kinds.WATCHED:
             changed |= await self.compare_kind(kind)
-        had = self.default_storage_class
+        had = self.storage_classes
         await self._storage_classes()
         changed |= await self._devices()
         VERIFIED.set(time.time())
-        # Who waits for a default class has no event to wake it.
-        return changed if had == self.default_storage_class else changed | set(self._cache.keys)
+        # Who waits for a class has no event to wake it.
+        return changed if had == self.storage_classes else changed | set(self._cache.keys)
 
     async def renew_devices(self) -> float | None:
         """List ResourceSlices again if nodes have changed since. Seconds to wait, where that was done moments ago."""
@@ -129,9 +132,8 @@ class Verifier:
         return changed
 
     async def _storage_classes(self) -> None:
-        found = False
-        async for page in self._client.pages(kinds.STORAGE_CLASS, metadata_only=True):
-            for item in page["items"]:
-                annotations = item["metadata"].get("annotations", {})
-                found |= annotations.get(DEFAULT_CLASS) == "true"
-        self.default_storage_class = found
+        found = []
+        async for page in self._client.pages(kinds.STORAGE_CLASS):
+            found += page["items"]
+        self.storage_classes = read_storage_classes(found)
+        self.default_storage_class = any(each.default for each in self.storage_classes.values())

@@ -22,6 +22,7 @@ TYPES = (
     "GroupsReady",
     "NetworkIsolated",
     "MemoryAsPlanned",
+    "RuntimeSupported",
 )
 MESSAGE_LIMIT = 2048
 """Bytes."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from deepseek_operator.api.problems import Problem, Suggestion
-from deepseek_operator.plan.types import Candidate, MemoryFit, Plan, Refusal
+from deepseek_operator.plan.types import Candidate, MemoryFit, Plan, Refusal, WeightsPlan
 
 _OF_A_MODEL: Final = (
     "memFraction",
@@ -138,7 +138,8 @@ def _chosen(plan: Plan | None) -> dict[str, Any]:
             "sizeGiB": plan.weights.size_gib,
             "volume": plan.weights.volume,
             "path": plan.weights.path,
-            "conversion": None,
+            "diskGiB": _rounded(plan.weights.disk_gib),
+            "conversion": _conversion(plan.weights),
         },
         "memory": fit_document(plan.memory, engine=plan.engine.name),
         "collective": plan.fabric.collective,
@@ -148,6 +149,23 @@ def _chosen(plan: Plan | None) -> dict[str, Any]:
             "rdmaResource": plan.fabric.rdma_resource,
             "rdmaCount": plan.fabric.rdma_count,
         },
+    }
+
+
+def _conversion(weights: WeightsPlan) -> dict[str, Any] | None:
+    """What is made of the checkpoint that is had; null where the engine reads it as it is."""
+    conversion = weights.conversion
+    if conversion is None:
+        return None
+    return {
+        "from": conversion.source_layout,
+        "to": conversion.steps[-1].layout,
+        "sourceSizeGiB": conversion.source_gib,
+        "sizeGiB": conversion.steps[-1].size_gib,
+        "steps": [
+            {"tool": step.tool, "layout": step.layout, "sizeGiB": step.size_gib, "path": step.path}
+            for step in conversion.steps
+        ],
     }
 
 

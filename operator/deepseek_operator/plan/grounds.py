@@ -21,7 +21,7 @@ from deepseek_operator.plan.support import (
     served_precisions,
     usual_precisions,
 )
-from deepseek_operator.plan.types import EngineChoice, HardwareClass
+from deepseek_operator.plan.types import EngineChoice, ExpertSpread, HardwareClass
 from deepseek_operator.plan.weights import Located, Sources
 
 _DENSE_ATTENTION = "deepseek-ai/DeepSeek-V3.1"
@@ -37,6 +37,12 @@ class Question:
     catalog: Catalog
     sources: Sources
     used: Mapping[str, int]
+
+    @property
+    def spread(self) -> ExpertSpread:
+        """How the spec wants experts spread."""
+        features = self.spec.engine.features
+        return ExpertSpread(deepep=features.deepep, redundant=features.redundant_experts)
 
     @property
     def engine(self) -> EngineFacts:
@@ -68,17 +74,17 @@ def ground(question: Question, hardware: HardwareClass) -> Ground | Problem:
     """What is settled for a class, or the problem that no layout could cure."""
     spec = question.spec
     accelerator = next(each for each in question.catalog.accelerators if each.product == hardware.product)
-    precision = (
-        _unserved(question, accelerator) or _sparse_problem(question, accelerator) or _precision(question, accelerator)
-    )
+    found = find_release(spec.engine, question.catalog, vendor=hardware.vendor, architecture=hardware.architecture)
+    if (unserved := _unserved(question, accelerator)) is not None:
+        return unserved
+    if isinstance(found, Problem):
+        return found
+    precision = _sparse_problem(question, accelerator) or _precision(question, accelerator)
     if isinstance(precision, Problem):
         return precision
     located = question.sources.find(precision, architecture=accelerator.architecture)
     if isinstance(located, Problem):
         return located
-    found = find_release(spec.engine, question.catalog, vendor=hardware.vendor, architecture=hardware.architecture)
-    if isinstance(found, Problem):
-        return found
     room = splits.Room(
         product=hardware.product,
         devices=hardware.accelerators_per_node,
@@ -88,6 +94,7 @@ def ground(question: Question, hardware: HardwareClass) -> Ground | Problem:
         splits.contradiction(spec.parallelism, room)
         or _kv_problem(question, accelerator)
         or _mtp_problem(spec, located)
+        or _deepep_problem(question, accelerator)
     )
     if problem is not None:
         return problem
@@ -115,7 +122,7 @@ def _memory_key(question: Question, hardware: HardwareClass, located: Located, r
         Same(located.layout),
         Same(release),
         (context.max_length, context.max_running_requests, context.kv_cache_precision),
-        question.spec.engine.features.mtp,
+        (question.spec.engine.features.mtp, question.spread),
         (hardware.vendor, hardware.architecture, hardware.memory_gib),
     )
 
@@ -157,8 +164,9 @@ def _precision(question: Question, accelerator: Accelerator) -> str | Problem:
     if asked == "auto" and served:
         # Quantised weights of other publishers come last, and only where the user allows them.
         tried = served if question.spec.weights.allow_variant else usual
-        usable = [each for each in tried if _is_located(question, accelerator, each)]
-        return (usable or list(usual) or list(served))[0]
+        usable = {each: found for each in tried if (found := _located(question, accelerator, each))}
+        # Weights that exist before those that must be made first.
+        return min(usable, key=lambda each: usable[each].converted, default=(*usual, *served)[0])
     if asked in served:
         return asked
     if not served:
@@ -169,7 +177,7 @@ def _precision(question: Question, accelerator: Accelerator) -> str | Problem:
             "another engine or other accelerators",
         )
     others = ", ".join(usual or served)
-    located = all(_is_located(question, accelerator, each) for each in usual or served)
+    located = all(_located(question, accelerator, each) for each in usual or served)
     source = "" if located else " and spec.weights.source to such weights"
     return Problem(
         field="spec.precision",
@@ -179,8 +187,9 @@ def _precision(question: Question, accelerator: Accelerator) -> str | Problem:
     )
 
 
-def _is_located(question: Question, accelerator: Accelerator, precision: str) -> bool:
-    return isinstance(question.sources.find(precision, architecture=accelerator.architecture), Located)
+def _located(question: Question, accelerator: Accelerator, precision: str) -> Located | None:
+    found = question.sources.find(precision, architecture=accelerator.architecture)
+    return found if isinstance(found, Located) else None
 
 
 def _sparse_problem(question: Question, accelerator: Accelerator) -> Problem | None:
@@ -210,6 +219,24 @@ def _mtp_problem(spec: Spec, located: Located) -> Problem | None:
         reason="MTPNotInWeights",
         message=f"{located.weights.repository} does not carry the multi-token-prediction layer; turn mtp off, or use "
         "weights that have it",
+    )
+
+
+def _deepep_problem(question: Question, accelerator: Accelerator) -> Problem | None:
+    able, field = question.engine.deepep_architectures, "spec.engine.features.deepep"
+    if not question.spread.deepep:
+        return None
+    if not question.model.dimensions.routed_experts:
+        return Problem(field=field, reason="NoExperts", message="this model has no experts; turn deepep off")
+    if accelerator.architecture in able:
+        return None
+    others = f", or use accelerators of {', '.join(able)}" if able else ""
+    return Problem(
+        field=field,
+        reason="DeepEPNotServed",
+        message=f"{question.engine.title} has no DeepEP kernels on {accelerator.product} ({accelerator.architecture}); "
+        f"turn deepep off{others}",
+        suggestions=(Suggestion(changes=((field, False),)),),
     )
 
 

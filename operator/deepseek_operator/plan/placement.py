@@ -20,6 +20,7 @@ from deepseek_operator.plan.assessment import Assessment, Option, assess, option
 from deepseek_operator.plan.blame import NODES_MISSING
 from deepseek_operator.plan.choices import find_model, find_products
 from deepseek_operator.plan.grounds import Question
+from deepseek_operator.plan.kernels import kernel_cache
 from deepseek_operator.plan.offers import Offers, expected_class, offers
 from deepseek_operator.plan.requests import requests, startup_seconds
 from deepseek_operator.plan.types import Candidate, Facts, Inventory, Plan, Refusal
@@ -197,10 +198,20 @@ def _plan(
         requests=requests(best.hardware, devices=layout.devices),
         mtp=spec.engine.features.mtp,
         torch_compile=spec.engine.features.torch_compile,
+        spread=question.spread,
         kv_cache_precision=spec.context.kv_cache_precision,
-        startup_seconds=startup_seconds(located.weights.size_gib),
+        startup_seconds=startup_seconds(located.weights),
         considered=_considered(question, found, assessments, offered),
         warnings=tuple(warnings_of(question, best, inventory)),
+        kernels=kernel_cache(
+            facts=question.sources.facts,
+            namespace=question.sources.namespace,
+            model=question.model.name,
+            precision=best.precision,
+            engine=best.engine,
+            hardware=best.hardware,
+            split=layout.split,
+        ),
     )
 
 

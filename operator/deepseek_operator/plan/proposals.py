@@ -37,6 +37,8 @@ _OTHERS: Final = (
 _CONTEXTS: Final = (131_072, 65_536, 32_768, 16_384, 8_192, 4_096)
 _PRECISIONS: Final = ("fp8", "bf16")
 _SOURCE_REASONS: Final = frozenset({"NoSource", "NoVolume", "SourceNotMounted", "PrecisionNotNative"})
+_VARIANT_REASONS: Final = _SOURCE_REASONS | {"NodesMissing"}
+"""Also where a cast to BF16 would take more nodes than there are."""
 _BLOCKS: Final = frozenset({"spec.model", "spec.precision", "spec.parallelism", "spec.hardware", "spec.weights"})
 """Fields that are more than one wish, or cannot be left out."""
 _ENGINE_LIST: Final = re.compile(r"spec\.engine\.(?:args|env)(?=\[)")
@@ -59,8 +61,9 @@ def propose(problem: Problem, spec: Spec) -> Iterator[Suggestion]:
     yield from _precision(spec)
     if not spec.hardware.allow_tight:
         yield _change(("spec.hardware.allowTight", True))
-    if problem.reason in _SOURCE_REASONS:
+    if problem.reason in _VARIANT_REASONS:
         yield from _variants(spec)
+    if problem.reason in _SOURCE_REASONS:
         yield from _own_weights(spec)
     hardware = [path for path in _HARDWARE if written(spec, path)]
     for paths in (hardware, *([path, *wishes] for path in others), [*hardware, *wishes], [*others, *wishes]):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from deepseek_operator.api.problems import Problem
 
 Verdict = Literal["chosen", "feasible", "refused"]
+REMOTE: Final = ("hf://", "modelscope://", "s3://")
+"""Sources of weights that are fetched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,16 @@ class NodeDevices:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StorageClass:
+    """What of a StorageClass tells how fast its volumes are."""
+
+    name: str
+    provisioner: str
+    parameters: Mapping[str, str]
+    default: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What else about the cluster and its administrator decides a plan."""
 
@@ -62,6 +74,10 @@ class Facts:
     node_path: str | None = None
     allow_host_network: bool = False
     allow_host_path: bool = False
+    tool_image: str = ""
+    """The operator's own image, for containers that prepare weights."""
+    storage_classes: Mapping[str, StorageClass] = field(default_factory=dict)
+    """By name; empty where they are not known."""
     used: Mapping[str, int] = field(default_factory=dict)
     """Devices that pods of others request, by node; planned groups whose pods have no node yet included."""
 
@@ -138,6 +154,16 @@ class Parallelism:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertSpread:
+    """How experts are spread beyond the split."""
+
+    deepep: bool = False
+    """Whole experts on every rank, tokens moved by DeepEP; dense layers and the shared expert stay whole, too."""
+    redundant: int = 0
+    """Copies of routed experts in each layer, all ranks together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryFit:
     """Memory of the fullest device, GiB unless the name says otherwise (cli.md, `fit`)."""
 
@@ -207,22 +233,93 @@ class FabricPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConversionStep:
+    """One rewriting of a checkpoint into a directory beside it."""
+
+    tool: Literal["cast", "shard"]
+    layout: str
+    """What comes out: the name of a WeightLayout, or mp<N> for the DeepSeek-Infer demo."""
+    size_gib: float
+    path: str
+    """Directory of the result, as the containers see it."""
+    model_parallel: int | None = None
+    """Of shard: files, one a rank."""
+    experts: int | None = None
+    """Of shard: routed experts of the model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """How the checkpoint that is had becomes the one that the engine reads; each step reads the one before it."""
+
+    source_layout: str
+    source_gib: float
+    source_path: str
+    """Directory of the checkpoint that is had."""
+    steps: tuple[ConversionStep, ...]
+
+
+WeightsVolume = Literal["claim", "node", "shared", "perRank", "ephemeral", "mounted"]
+"""claim and mounted hold weights already; the operator fills the others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsPlan:
     """Where weights come from and where they lie."""
 
     source: str
-    """hf://…, pvc://claim/path or path:///dir."""
+    """hf://…, modelscope://…, s3://…, pvc://claim/path or path:///dir."""
     repository: str | None
     revision: str | None
     layout: str
+    """What the engine reads."""
     size_gib: float
-    volume: Literal["claim", "node", "perRank", "mounted"]
+    """Of what the engine reads."""
+    volume: WeightsVolume
     claim: str | None
-    """volume claim: the user's claim. node: the claim that the operator makes."""
+    """volume claim and shared: the user's claim. node: the claim that the operator makes."""
     node_path: str | None
     """Directory of the node, with volume node."""
     path: str
     """Directory of the weights inside the container, for --model-path."""
+    conversion: Conversion | None = None
+    source_claim: str | None = None
+    """The user's claim that a conversion reads."""
+    storage_class: str | None = None
+    """Of the claim of each rank; None: the default."""
+    tool_image: str = ""
+    """The operator's image, whose tool fetches, converts and verifies; empty where an older version planned."""
+
+    @property
+    def fetched(self) -> bool:
+        """Whether the operator brings the checkpoint from elsewhere."""
+        return self.source.startswith(REMOTE)
+
+    @property
+    def prepared(self) -> bool:
+        """Whether the operator writes to the volume."""
+        return self.fetched or self.conversion is not None
+
+    @property
+    def source_path(self) -> str:
+        """Where the checkpoint lies that the source holds."""
+        return self.conversion.source_path if self.conversion else self.path
+
+    @property
+    def disk_gib(self) -> float:
+        """What the operator's volume must hold: the checkpoint, where it is fetched, and every result."""
+        if self.conversion is None:
+            return self.size_gib if self.fetched else 0.0
+        fetched = self.conversion.source_gib if self.fetched else 0.0
+        return fetched + sum(step.size_gib for step in self.conversion.steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelCache:
+    """A directory of each node for compiled kernels, behind a claim."""
+
+    claim: str
+    node_path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,6 +368,9 @@ class Plan:
     """Budget from start to serving: size over rate, at least an hour."""
     considered: tuple[Candidate, ...]
     warnings: tuple[str, ...]
+    spread: ExpertSpread = ExpertSpread()
+    kernels: KernelCache | None = None
+    """Where compiled kernels are kept; None: nowhere."""
 
     @property
     def world_size(self) -> int:

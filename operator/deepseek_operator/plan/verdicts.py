@@ -164,8 +164,9 @@ def _of_weights(question: Question, best: Option) -> Iterator[str]:
     better = "fp8" in question.model.checkpoints
     if best.precision == "bf16" and spec.precision == "auto" and better and not best.native:
         yield "precision auto chose bf16: no usable fp8 weights for this hardware"
-    if weights.repository is None and spec.precision == "auto":
+    if not weights.fetched and spec.precision == "auto":
         yield f"precision auto took the weights in {weights.source} for {best.precision}; set precision"
-    if weights.volume == "perRank" and best.layout.nodes > 1:
-        yield f"each of the {best.layout.nodes} ranks fetches {weights.size_gib:.0f} GiB of its own"
+    if weights.fetched and weights.volume == "perRank" and best.layout.nodes > 1:
+        had = weights.conversion.source_gib if weights.conversion else weights.size_gib
+        yield f"each of the {best.layout.nodes} ranks fetches {had:.0f} GiB of its own"
     yield from best.located.warnings

@@ -1,35 +1,27 @@
-"""Where weights come from and where they lie: never in a container's writable layer.
+"""Which weights a deployment gets, for each precision and architecture.
 
-Which weights: the source that the user names; else those of the model's own publisher in the precision; else, where
-the user allows it, a quantised variant of another publisher. Where they lie: the claim or mounted directory that the
-user names; the node directory that the administrator configured; a claim for each rank from the default StorageClass;
-else refused with the remedy.
+The source that the user names; else those of the model's own publisher in the precision; else, where the user allows
+it, a quantised variant of another publisher; else, for BF16, a cast of the publisher's block-scaled weights. Where
+they lie is in ``weights_volume``.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Final, Literal
+from typing import Final
 
-from deepseek_operator.api.names import WEIGHTS_DIRECTORY
 from deepseek_operator.api.problems import Problem, Suggestion
 from deepseek_operator.api.resource import Spec
 from deepseek_operator.catalog.types import Catalog, Checkpoint, Model, WeightLayout
+from deepseek_operator.plan import weights_volume as volumes
 from deepseek_operator.plan.footprint import checkpoint_gib
 from deepseek_operator.plan.support import find_layout, serves
-from deepseek_operator.plan.types import Facts, WeightsPlan
+from deepseek_operator.plan.types import REMOTE, Facts, WeightsPlan
+from deepseek_operator.plan.weights_volume import HUB, HUBS, PATH, Origin, Step
 
-MOUNT_POINT: Final = WEIGHTS_DIRECTORY
-"""Where the volume of weights appears in the engine container."""
-_FLOATING: Final = "main"
-_HUB: Final = "hf://"
-_CLAIM: Final = "pvc://"
-_PATH: Final = "path://"
-
-
+_CAST_TO: Final = "bf16"
+"""The precision and the layout that ``weights cast`` makes."""
 _HINTS: Final = {
     "bf16": "bf16",
     "mxfp4": "mxfp4",
@@ -50,9 +42,18 @@ class Located:
 
     weights: WeightsPlan
     layout: WeightLayout
+    origin: Origin
+    """The checkpoint that is had."""
+    steps: tuple[Step, ...] = ()
+    """What makes of it what the engine reads."""
     mtp: bool = True
     """Whether they carry the multi-token-prediction layer, as far as is known."""
     warnings: tuple[str, ...] = ()
+
+    @property
+    def converted(self) -> bool:
+        """Whether the weights must be made first."""
+        return bool(self.steps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,46 +81,113 @@ class Sources:
             self._found[key] = self._find(precision, architecture)
         return self._found[key]
 
+    def sharded(self, located: Located, *, model_parallel: int, experts: int) -> Located | Problem:
+        """The same weights cut for the DeepSeek-Infer demo: for engines that read one file a rank.
+
+        Asked once a layout of ranks is chosen; ``weights.path`` of the answer is the directory of the cut files.
+        """
+        step = volumes.shard_step(model_parallel=model_parallel, experts=experts, size_gib=located.weights.size_gib)
+        return self._located(located.origin, (*located.steps, step), located.layout, mtp=False)
+
     def _find(self, precision: str, architecture: str) -> Located | Problem:
-        spec, source = self.spec, self.spec.weights.source
         chosen = self._checkpoint(precision, architecture)
         if isinstance(chosen, Problem):
             return chosen
+        if (cast := self._to_cast(precision, chosen)) is not None:
+            return self._cast(*cast)
         layout = self._layout(chosen, precision, architecture)
         if isinstance(layout, Problem):
             return layout
-        if source is None and chosen is not None:
-            source = f"{_HUB}{chosen.repository}"
-        source = source or ""
-        known = chosen is not None and chosen.layout == layout.name
-        size = (
-            chosen.size_gib if chosen is not None and known else round(checkpoint_gib(self.model.dimensions, layout), 1)
+        origin = self._origin(chosen, layout)
+        if isinstance(origin, Problem):
+            return origin
+        wrong = origin.repository and _wrong_repository(origin.repository, self.model, precision, self.catalog)
+        if wrong:
+            return wrong
+        mtp = chosen.mtp if chosen and _is(chosen, origin.source) else True
+        return self._located(origin, (), layout, mtp=mtp, variant=chosen)
+
+    def _to_cast(self, precision: str, chosen: Checkpoint | None) -> tuple[Checkpoint | None, WeightLayout] | None:
+        """The checkpoint and layout to make BF16 of; None where the weights are BF16 already, as far as is known."""
+        if precision != _CAST_TO:
+            return None
+        source = self.spec.weights.source
+        if source is None:
+            layout = self.catalog.layouts[chosen.layout] if chosen else None
+            return (chosen, layout) if layout and layout.precision != precision and volumes.castable(layout) else None
+        known = next((each for each in published(self.model) if _is(each, source)), None)
+        told = known.precision if known else precision_of_source(self.spec, self.model, self.catalog)
+        layout = self.catalog.layouts[known.layout] if known else self._first_castable(told)
+        return (known, layout) if layout and layout.precision != precision and volumes.castable(layout) else None
+
+    def _first_castable(self, precision: str | None) -> WeightLayout | None:
+        """A source's name tells a precision, not a layout: only FP8 is block-scaled by rule."""
+        layouts = (each for each in self.catalog.layouts.values() if each.precision == precision == "fp8")
+        return next((each for each in layouts if volumes.castable(each)), None)
+
+    def _cast(self, chosen: Checkpoint | None, had: WeightLayout) -> Located | Problem:
+        origin = self._origin(chosen, had)
+        if isinstance(origin, Problem):
+            return origin
+        wrong = origin.repository and _wrong_repository(origin.repository, self.model, had.precision, self.catalog)
+        if wrong:
+            return wrong
+        layout = self.catalog.layouts[_CAST_TO]
+        size = round(checkpoint_gib(self.model.dimensions, layout), 1)
+        return self._located(
+            origin, (volumes.cast_step(layout, size_gib=size),), layout, mtp=chosen.mtp if chosen else True
         )
-        if source.startswith(_HUB):
-            found = self._from_hub(source, chosen, precision, layout, size)
-        elif source.startswith(_CLAIM):
-            claim, _, folder = source.removeprefix(_CLAIM).partition("/")
-            path = str(PurePosixPath(MOUNT_POINT) / folder.strip("/"))
-            found = _own(source, layout, size, volume="claim", claim=claim, path=path)
-        else:
-            path = source.removeprefix(_PATH)
-            if not _is_mounted(spec, path):
-                return Problem(
-                    field="spec.weights.source",
-                    reason="SourceNotMounted",
-                    message=f"{path} lies in no volume, and weights never go to a container's own layer; "
-                    "mount one with spec.podTemplate.volumes and volumeMounts",
-                )
-            found = _own(source, layout, size, volume="mounted", claim=None, path=path)
-        if isinstance(found, Problem) or chosen is None or spec.weights.source not in {None, source}:
-            return found
-        return replace(found, mtp=chosen.mtp) if _repository(source) == chosen.repository.casefold() else found
+
+    def _origin(self, chosen: Checkpoint | None, layout: WeightLayout) -> Origin | Problem:
+        """The checkpoint that the user names, or the catalogue's."""
+        source = self.spec.weights.source or (f"{HUB}{chosen.repository}" if chosen else "")
+        mine = chosen is not None and _is(chosen, source)
+        known = chosen is not None and chosen.layout == layout.name
+        size = chosen.size_gib if chosen and known else round(checkpoint_gib(self.model.dimensions, layout), 1)
+        path = source.removeprefix(PATH)
+        if source.startswith(PATH) and not _is_mounted(self.spec, path):
+            return Problem(
+                field="spec.weights.source",
+                reason="SourceNotMounted",
+                message=f"{path} lies in no volume, and weights never go to a container's own layer; "
+                "mount one with spec.podTemplate.volumes and volumeMounts",
+            )
+        # A commit of the catalogue is one of the Hugging Face hub: mirrors elsewhere count their own.
+        pinned = chosen.revision if chosen and mine and source.startswith(HUB) else None
+        remote = source.startswith(REMOTE)
+        return Origin(
+            source=source,
+            repository=_name(source) if source.startswith(HUBS) else None,
+            revision=(self.spec.revision or pinned or volumes.default_revision(source)) if remote else None,
+            layout=layout.name,
+            size_gib=size,
+        )
+
+    def _located(
+        self,
+        origin: Origin,
+        steps: tuple[Step, ...],
+        layout: WeightLayout,
+        *,
+        mtp: bool,
+        variant: Checkpoint | None = None,
+    ) -> Located | Problem:
+        weights = volumes.place(
+            origin, steps, layout=layout.name, spec=self.spec, facts=self.facts, namespace=self.namespace
+        )
+        if isinstance(weights, Problem):
+            return weights
+        warnings = list(volumes.warnings_of(origin, weights, self.facts))
+        if variant is not None and variant in self.model.variants and self.spec.weights.source is None:
+            told = f"the weights are {variant.publisher}'s {variant.layout} variant {variant.repository}"
+            warnings.insert(0, f"{told}, not the model publisher's")
+        return Located(weights=weights, layout=layout, origin=origin, steps=steps, mtp=mtp, warnings=tuple(warnings))
 
     def _checkpoint(self, precision: str, architecture: str) -> Checkpoint | Problem | None:
         """The published weights that are meant; None: the user's own, which the catalogue does not know."""
         source = self.spec.weights.source
         if source is not None:
-            named = (each for each in published(self.model) if each.repository.casefold() == _repository(source))
+            named = (each for each in published(self.model) if _is(each, source))
             same = next((each for each in named if each.precision == precision), None)
             return same or self.model.checkpoints.get(precision)
         own = self.model.checkpoints.get(precision)
@@ -140,7 +208,7 @@ class Sources:
             None,
         )
         if variant is None:
-            return _no_source(self.model, precision)
+            return self._own_to_cast(precision) or _no_source(self.model, precision)
         if not self.spec.weights.allow_variant:
             return Problem(
                 field="spec.weights.allowVariant",
@@ -152,9 +220,16 @@ class Sources:
             )
         return variant
 
+    def _own_to_cast(self, precision: str) -> Checkpoint | None:
+        """Weights of the model's own publisher that can be cast to BF16."""
+        if precision != _CAST_TO:
+            return None
+        own = self.model.checkpoints.values()
+        return next((each for each in own if volumes.castable(self.catalog.layouts[each.layout])), None)
+
     def _layout(self, chosen: Checkpoint | None, precision: str, architecture: str) -> WeightLayout | Problem:
         source, engine = self.spec.weights.source, self.spec.engine.name
-        if chosen is not None and (source is None or _repository(source) == chosen.repository.casefold()):
+        if chosen is not None and (source is None or _is(chosen, source)):
             layout: WeightLayout | None = self.catalog.layouts[chosen.layout]
         else:
             layout = find_layout(precision, self.catalog, architecture=architecture, named=source or "", engine=engine)
@@ -166,38 +241,6 @@ class Sources:
                 f"serve on {architecture}; use other weights or other hardware",
             )
         return layout
-
-    def _from_hub(
-        self, source: str, chosen: Checkpoint | None, precision: str, layout: WeightLayout, size_gib: float
-    ) -> Located | Problem:
-        spec, facts = self.spec, self.facts
-        repository = source.removeprefix(_HUB).strip("/")
-        wrong = _wrong_repository(repository, self.model, precision, self.catalog)
-        if wrong is not None:
-            return wrong
-        pinned = chosen.revision if chosen and chosen.repository == repository else None
-        revision = spec.revision or pinned or _FLOATING
-        volume = _volume(spec.weights.cache, facts)
-        if isinstance(volume, Problem):
-            return volume
-        folder = f"{facts.node_path}/{self.namespace}/{repository.replace('/', '--')}/{revision}"
-        weights = WeightsPlan(
-            source=source,
-            repository=repository,
-            revision=revision,
-            layout=layout.name,
-            size_gib=size_gib,
-            volume=volume,
-            claim=_claim_name(self.namespace, repository, revision) if volume == "node" else None,
-            node_path=folder if volume == "node" else None,
-            path=MOUNT_POINT,
-        )
-        variant = chosen if chosen in self.model.variants and spec.weights.source is None else None
-        return Located(
-            weights=weights,
-            layout=layout,
-            warnings=tuple(_hub_warnings(repository, revision, volume, facts, variant)),
-        )
 
 
 def published(model: Model) -> tuple[Checkpoint, ...]:
@@ -212,52 +255,23 @@ def precision_of_source(spec: Spec, model: Model, catalog: Catalog) -> str | Non
         return None
     for each in (model, *catalog.models.values()):
         for checkpoint in published(each):
-            if checkpoint.repository.casefold() == _repository(source):
+            if _is(checkpoint, source):
                 return checkpoint.precision
     return next((precision for word, precision in _HINTS.items() if word in source.casefold()), None)
 
 
-def _repository(source: str) -> str:
-    return source.removeprefix(_HUB).strip("/").casefold()
+def _name(source: str) -> str:
+    """The repository of a source on a hub."""
+    return source.partition("://")[2].strip("/")
 
 
-def _hub_warnings(
-    repository: str, revision: str, volume: str, facts: Facts, variant: Checkpoint | None
-) -> Iterator[str]:
-    if variant is not None:
-        yield f"the weights are {variant.publisher}'s {variant.layout} variant {repository}, not the model publisher's"
-    if revision == _FLOATING:
-        yield (
-            f"{repository} is fetched at its branch {_FLOATING}, which may move between two nodes; "
-            "pin spec.revision to a commit"
-        )
-    if volume == "perRank" and facts.default_storage_class is None:
-        yield "weights go to a claim for each rank: assumed a default StorageClass, not checked"
+def _is(checkpoint: Checkpoint, source: str) -> bool:
+    """Whether a source names a checkpoint; hubs that mirror one another keep its name."""
+    return source.startswith(HUBS) and _name(source).casefold() == checkpoint.repository.casefold()
 
 
 def _alternatives(model: Model) -> str:
     return " or ".join(sorted(model.checkpoints)) or "one that you have weights for (spec.weights.source)"
-
-
-def _volume(cache: str, facts: Facts) -> Literal["node", "perRank"] | Problem:
-    if cache == "node" and facts.node_path is None:
-        return Problem(
-            field="spec.weights.cache",
-            reason="NoNodeDirectory",
-            message="cache node needs a directory of the nodes: set weights.nodePath in the operator's configuration, "
-            "or use cache perRank or a source pvc://claim/path",
-        )
-    if facts.node_path is not None and cache != "perRank":
-        return "node"
-    if facts.default_storage_class is False:
-        return Problem(
-            field="spec.weights",
-            reason="NoVolume",
-            message="there is no volume for the weights, and they never go to a container's own layer: mark a "
-            "StorageClass as default, set weights.nodePath in the operator's configuration, or use a source "
-            "pvc://claim/path",
-        )
-    return "perRank"
 
 
 def _wrong_repository(repository: str, model: Model, precision: str, catalog: Catalog) -> Problem | None:
@@ -290,40 +304,11 @@ def _no_source(model: Model, precision: str) -> Problem:
         field="spec.weights.source",
         reason="NoSource",
         message=f"{model.repository} has no {precision} weights of its publisher (it has: {published}); name "
-        f"{precision} weights in spec.weights.source (hf://org/name, pvc://claim/path or path:///dir)",
-    )
-
-
-def _own(
-    source: str,
-    layout: WeightLayout,
-    size_gib: float,
-    *,
-    volume: Literal["claim", "mounted"],
-    claim: str | None,
-    path: str,
-) -> Located:
-    return Located(
-        weights=WeightsPlan(
-            source=source,
-            repository=None,
-            revision=None,
-            layout=layout.name,
-            size_gib=size_gib,
-            volume=volume,
-            claim=claim,
-            node_path=None,
-            path=path,
-        ),
-        layout=layout,
+        f"{precision} weights in spec.weights.source (hf://org/name, modelscope://org/name, s3://bucket/prefix, "
+        "pvc://claim/path or path:///dir)",
     )
 
 
 def _is_mounted(spec: Spec, path: str) -> bool:
     inside = PurePosixPath(path)
     return any(inside.is_relative_to(mount.mount_path) for mount in spec.pod_template.volume_mounts)
-
-
-def _claim_name(namespace: str, repository: str, revision: str) -> str:
-    digest = hashlib.sha256(f"{namespace}\0{repository}\0{revision}".encode()).hexdigest()
-    return f"weights-{digest[:10]}"

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 from deepseek_operator.render.digest import with_desired_hash
 from deepseek_operator.render.disruption import disruption_budget
 from deepseek_operator.render.gang import pod_group
+from deepseek_operator.render.kernels import kernels_volume
 from deepseek_operator.render.networkpolicy import api_policy, group_policy
 from deepseek_operator.render.revision import RevisionContent, controller_revision, new_revision
 from deepseek_operator.render.secret import keys_secret
 from deepseek_operator.render.services import api_service, headless_service
 from deepseek_operator.render.weights import node_volume
+from deepseek_operator.render.weights_job import weights_job
 from deepseek_operator.render.workload import workload
 
 if TYPE_CHECKING:
@@ -42,9 +44,10 @@ def shared_objects(
     *,
     config: OperatorConfig,  # noqa: ARG001 - callers treat shared and group objects alike
 ) -> list[dict[str, Any]]:
-    """What all groups share: the volume of weights and its claim; of an engine with an API, its policy and Service."""
+    """What all groups share: volumes of weights and kernels with their claims; of an API, its policy and Service."""
+    volumes = [*node_volume(owner, plan.weights), *kernels_volume(owner, plan)]
     api = [api_policy(owner, spec.access.sources), api_service(owner)] if plan.engine.api else []
-    return [*node_volume(owner, plan.weights), *api]
+    return [*volumes, *api]
 
 
 def group_objects(
@@ -99,7 +102,8 @@ def all_objects(
             config=config,
         )
     ]
-    shared = shared_objects(owner, spec, plan, config=config)
+    job = weights_job(owner, spec, plan)
+    shared = [*shared_objects(owner, spec, plan, config=config), *([job] if job else [])]
     # The hash tells what was changed since; what is not watched needs none.
     objects = [
         manifest if manifest["kind"] in CREATED_ONCE_KINDS | {POD_GROUP} else with_desired_hash(manifest)

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from deepseek_operator.api.names import ENGINE_CONTAINER, INCARNATION_LABEL, JOB_INDEX_LABEL, POD_INDEX_LABEL
+from deepseek_operator.render import kernels
 from deepseek_operator.render.quantity import byte_quantity, cpu_quantity, literal
 from deepseek_operator.render.secret import keys_env
 from deepseek_operator.render.security import container_security
@@ -78,7 +79,8 @@ def _environment(owner: Owner, spec: Spec, plan: Plan, launch: Launch) -> list[d
     contract = _contract(owner, spec, plan)
     taken = {variable["name"] for variable in contract} | set(GROUP_VARIABLES)
     user = {variable.name: variable.value for variable in spec.engine.env}
-    constants = [(name, value) for name, value in sorted(launch.env.items()) if name not in user]
+    fixed = {**kernels.environment(plan, launch.writable[0]), **launch.env} if launch.writable else launch.env
+    constants = [(name, value) for name, value in sorted(fixed.items()) if name not in user]
     return contract + [_variable(name, value) for name, value in [*constants, *user.items()] if name not in taken]
 
 

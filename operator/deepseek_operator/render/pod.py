@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from deepseek_operator.api.names import REVISION_LABEL, RUN_DIRECTORY, SHARED_MEMORY, VOLUME_PREFIX
 from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.volume_rules import overlap
-from deepseek_operator.render import batch, weights
+from deepseek_operator.render import batch, kernels, weights
 from deepseek_operator.render.container import engine_container
 from deepseek_operator.render.gang import SCHEDULERS
 from deepseek_operator.render.owner import Owner, labels
 from deepseek_operator.render.quantity import byte_quantity
 from deepseek_operator.render.security import pod_security
+from deepseek_operator.render.weights_tool import containers as weights_containers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,8 +58,8 @@ def collisions(spec: Spec, plan: Plan, *, directories: Iterable[str]) -> tuple[P
     here it is held against the plan, and against objects that are older than the rules.
     """
     ours = [SHARED_MEMORY, RUN_DIRECTORY, *directories]
-    own_mounts = batch.mounts(spec.batch) + weights.mounts(plan.weights, read_only=True)
-    ours += [mount["mountPath"] for mount in own_mounts]
+    own_mounts = [*batch.mounts(spec.batch), *weights.mounts(plan.weights, read_only=True)]
+    ours += [mount["mountPath"] for mount in (*own_mounts, *weights.source_mounts(plan.weights))]
     names = [
         Problem(
             field=f"spec.podTemplate.volumes[{index}].name",
@@ -107,7 +108,7 @@ def _placement(spec: Spec, plan: Plan) -> dict[str, Any]:
     if plan.hardware.topology_key is not None:
         pod["affinity"]["podAffinity"] = _together(plan.hardware.topology_key)
     tolerations = [{"key": key, "operator": "Exists"} for key in plan.hardware.tolerations]
-    tolerations += [_toleration(toleration) for toleration in spec.scheduling.tolerations]
+    tolerations += [toleration(each) for each in spec.scheduling.tolerations]
     if tolerations:
         pod["tolerations"] = tolerations
     if spec.scheduling.priority_class_name:
@@ -153,13 +154,9 @@ def _large_domains(plan: Plan) -> list[dict[str, Any]]:
     return [{"key": hardware.topology_key, "operator": "NotIn", "values": sorted(small)[:_MOST_EXCLUDED]}]
 
 
-def _toleration(toleration: Toleration) -> dict[str, Any]:
-    fields = {
-        "key": toleration.key,
-        "operator": toleration.operator,
-        "value": toleration.value,
-        "effect": toleration.effect,
-    }
+def toleration(wanted: Toleration) -> dict[str, Any]:
+    """A toleration of the user's."""
+    fields = {"key": wanted.key, "operator": wanted.operator, "value": wanted.value, "effect": wanted.effect}
     return {name: value for name, value in fields.items() if value}
 
 
@@ -167,14 +164,13 @@ def _containers(owner: Owner, spec: Spec, plan: Plan, launch: Launch) -> dict[st
     own_volumes, own_mounts = _own_volumes(plan, launch)
     own_volumes += batch.volumes(spec.batch)
     own_mounts += batch.mounts(spec.batch) + weights.mounts(plan.weights, read_only=True)
-    user_volumes = [_volume(volume) for volume in spec.pod_template.volumes]
-    user_mounts = [
-        {"name": m.name, "mountPath": m.mount_path, **({"readOnly": True} if m.read_only else {})}
-        for m in spec.pod_template.volume_mounts
-    ]
+    user_volumes = [user_volume(volume) for volume in spec.pod_template.volumes]
+    extra = user_mounts(spec)
+    # Only a path:/// source lies in a volume of the user's; no other may keep the weights from being prepared.
+    needed = extra if plan.weights.source.startswith("path://") else []
     return {
-        "initContainers": [weights.init_container(spec, plan, user_mounts=user_mounts)],
-        "containers": [engine_container(owner, spec, plan, launch, mounts=own_mounts + user_mounts)],
+        "initContainers": weights_containers(spec, plan.weights, user_mounts=needed),
+        "containers": [engine_container(owner, spec, plan, launch, mounts=own_mounts + extra)],
         "volumes": own_volumes + weights.volumes(plan.weights) + user_volumes,
         "terminationGracePeriodSeconds": launch.termination_grace_seconds,
     }
@@ -191,7 +187,12 @@ def _own_volumes(plan: Plan, launch: Launch) -> tuple[list[dict[str, Any]], list
         {"name": "deepseek-shm", "mountPath": SHARED_MEMORY},
         {"name": "deepseek-run", "mountPath": RUN_DIRECTORY},
     ]
+    if plan.kernels:
+        volumes.append(kernels.volume(plan.kernels))
     for number, path in enumerate(launch.writable):
+        if plan.kernels:
+            mounts.append(kernels.mount(path))
+            continue
         name = f"deepseek-cache-{number}"
         volumes.append({"name": name, "emptyDir": {}})
         mounts.append({"name": name, "mountPath": path})
@@ -203,7 +204,15 @@ def _own_volumes(plan: Plan, launch: Launch) -> tuple[list[dict[str, Any]], list
     return volumes, mounts
 
 
-def _volume(volume: Volume) -> dict[str, Any]:
+def user_mounts(spec: Spec) -> list[dict[str, Any]]:
+    """The mounts of podTemplate."""
+    return [
+        {"name": m.name, "mountPath": m.mount_path, **({"readOnly": True} if m.read_only else {})}
+        for m in spec.pod_template.volume_mounts
+    ]
+
+
+def user_volume(volume: Volume) -> dict[str, Any]:
     """A volume of podTemplate; validation left it exactly one source."""
     if volume.persistent_volume_claim:
         return {"name": volume.name, "persistentVolumeClaim": {"claimName": volume.persistent_volume_claim}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import sys
 import threading
 import time
@@ -129,8 +130,10 @@ def _serving(progress: Progress, address: str | None) -> Iterator[None]:
         yield
         return
     host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    kind = _Server6 if ":" in host else ThreadingHTTPServer
     try:
-        server = ThreadingHTTPServer((host, int(port)), _handler(progress))
+        server = kind((host, int(port)), _handler(progress))
     except (OSError, ValueError, OverflowError) as error:
         raise InputError(
             f"--progress-address {address}", str(error), "name a free host:port, such as 127.0.0.1:8081"
@@ -144,6 +147,12 @@ def _serving(progress: Progress, address: str | None) -> Iterator[None]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+class _Server6(ThreadingHTTPServer):
+    """On an IPv6 address."""
+
+    address_family = socket.AF_INET6
 
 
 def _handler(progress: Progress) -> type[BaseHTTPRequestHandler]:

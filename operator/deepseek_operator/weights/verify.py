@@ -59,6 +59,36 @@ def verify(directory: Path, *, full: bool, workers: int, progress: Progress) -> 
     return Report(marker=marker, findings=tuple(found), hashed=full)
 
 
+def verify_unmarked(directory: Path, *, named: str, progress: Progress) -> tuple[Path, ...]:
+    """Check weights that the user brought, which have no marker: index, headers and sizes. Returns the files.
+
+    Args:
+        directory: Where they lie.
+        named: What the user calls them, for messages.
+        progress: Told how far it is.
+
+    Raises:
+        InputError: No config.json.
+        CorruptError: A file is cut, or the index and the files disagree.
+    """
+    if not (directory / checkpoint.CONFIG).is_file():
+        raise InputError(
+            f"spec.weights.source {named}" if named else str(directory),
+            f"{named or directory} has no {checkpoint.CONFIG} at {directory}",
+            f"name the directory that holds {checkpoint.CONFIG} and the safetensors files",
+        )
+    files = tuple(sorted(directory.glob("*.safetensors")))
+    progress.begin(f"check {directory}", total=0, files=len(files))
+    if files or (directory / checkpoint.INDEX).exists():
+        checkpoint.open_checkpoint(directory)
+    return files
+
+
+def files_of(directory: Path, marker: Marker) -> tuple[Path, ...]:
+    """The weights among the files of a marker, in the order of their names."""
+    return tuple(directory / path for path in sorted(marker.files) if path.endswith(".safetensors"))
+
+
 def _problem(directory: Path, path: str, entry: Entry, *, full: bool, progress: Progress) -> str | None:
     file = directory / path
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deepseek_operator.plan.types import Facts, Plan
+from deepseek_operator.plan.types import Facts, Plan, StorageClass
 from tests.unit.plan import nodes
 from tests.unit.plan.cases import BF16_SOURCE, FACTS, outcome_of, refusal_of
 from tests.unit.plan.nodes import Manifest
@@ -271,7 +271,7 @@ CASES = {
         fields={"precision": "fp8"},
         field="spec.precision",
         reason="PrecisionNotNative",
-        says="set precision to bf16 and spec.weights.source to such weights, or use one of",
+        says="set precision to bf16, or use one of",
         waits=True,
     ),
     "FP8 on 910B": Case(
@@ -296,19 +296,35 @@ CASES = {
         reason="KVPrecisionNotNative",
         says="use auto or bf16",
     ),
-    "BF16 without weights": Case(
+    "FP8 from a BF16 repository": Case(
         cluster=H100,
-        fields={"precision": "bf16"},
-        field="spec.weights.source",
-        reason="NoSource",
-        says="name bf16 weights in spec.weights.source",
-    ),
-    "BF16 from the FP8 repository": Case(
-        cluster=H100,
-        fields={"precision": "bf16", "weights": {"source": "hf://deepseek-ai/DeepSeek-V3-0324"}},
+        fields={
+            "model": "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B",
+            "precision": "fp8",
+            "weights": {"source": "hf://deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"},
+        },
         field="spec.weights.source",
         reason="SourcePrecision",
-        says="use precision fp8",
+        says="use precision bf16",
+    ),
+    "a cache for weights that are used where they are": Case(
+        cluster=many(nodes.h100, 4),
+        fields={"precision": "bf16", "weights": {"source": "pvc://w/v3-bf16", "cache": "perRank"}},
+        field="spec.weights.cache",
+        reason="CacheWithoutFetch",
+        says="pvc://w/v3-bf16 is used where it is",
+    ),
+    "a class that the cluster lacks": Case(
+        cluster=H200,
+        fields={"weights": {"storageClassName": "fast"}},
+        field="spec.weights.storageClassName",
+        reason="StorageClassUnknown",
+        says="use one of slow",
+        waits=True,
+        facts=Facts(
+            default_storage_class=True,
+            storage_classes={"slow": StorageClass(name="slow", provisioner="p", parameters={}, default=True)},
+        ),
     ),
     "weights of another model": Case(
         cluster=H100,
@@ -322,7 +338,7 @@ CASES = {
         fields={},
         field="spec.weights",
         reason="NoVolume",
-        says="mark a StorageClass as default, set weights.nodePath",
+        says="mark a StorageClass as default or name one in weights.storageClassName, set weights.nodePath",
         waits=True,
         facts=Facts(default_storage_class=False),
     ),
@@ -417,7 +433,7 @@ SUGGESTIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
     ),
     "a variant without the draft layer": ("turn mtp off", "engine", {"engine": {}}),
     "a precision nobody published": (
-        "in spec.weights.source (hf://org/name, pvc://claim/path",
+        "in spec.weights.source (hf://org/name, modelscope://org/name",
         "weights",
         {"weights": {"source": "pvc://weights/r1-w8a8"}},
     ),
@@ -428,9 +444,14 @@ SUGGESTIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "model",
         {"model": "deepseek-ai/DeepSeek-V3-0324"},
     ),
-    "FP8 on A100": ("precision to bf16", "precision", {"precision": "bf16", "weights": BF16_SOURCE}),
-    "BF16 without weights": ("name bf16 weights", "weights", {"weights": BF16_SOURCE}),
-    "BF16 from the FP8 repository": ("use precision fp8", "precision", {"precision": "fp8"}),
+    "FP8 on A100": ("precision to bf16", "precision", {"precision": "bf16"}),
+    "FP8 from a BF16 repository": ("use precision bf16", "precision", {"precision": "bf16"}),
+    "a cache for weights that are used where they are": (
+        "remove cache",
+        "weights",
+        {"weights": {"source": "pvc://w/v3-bf16"}},
+    ),
+    "a class that the cluster lacks": ("use one of slow", "weights", {"weights": {"storageClassName": "slow"}}),
     "weights of another model": (
         "set spec.model to deepseek-ai/DeepSeek-R1",
         "model",

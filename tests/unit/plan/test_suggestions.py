@@ -271,7 +271,7 @@ def test_a_class_that_can_start_more_groups_says_so() -> None:
 def test_quantised_weights_of_another_publisher_are_suggested_where_the_devices_have_nothing_better() -> None:
     cluster = [nodes.a100("a"), nodes.a100("b")]
     refusal = refusal_of(cluster, model="deepseek-ai/DeepSeek-R1")
-    assert refusal.problems[0].reason == "NoSource"
+    assert refusal.problems[0].reason == "NodesMissing"
     assert "set spec.weights.allowVariant to true" in [str(each) for each in refusal.problems[0].suggestions]
     check(refusal, spec_of({"model": "deepseek-ai/DeepSeek-R1"}), cluster)
 

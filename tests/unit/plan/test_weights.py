@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deepseek_operator.catalog.load import load
-from deepseek_operator.plan.types import Facts, WeightsPlan
-from deepseek_operator.plan.weights import precision_of_source
+from deepseek_operator.plan.explain import plan_document
+from deepseek_operator.plan.stored import dump, restore
+from deepseek_operator.plan.types import Facts, StorageClass, WeightsPlan
+from deepseek_operator.plan.weights import Located, Sources, precision_of_source
 from tests.unit.plan import nodes
 from tests.unit.plan.cases import FACTS, plan_of, spec_of
 from tests.unit.plan.test_placement import many
@@ -85,6 +87,125 @@ def test_a_mounted_directory_is_used_where_it_is() -> None:
         weights={"source": "path:///data/v3"}, podTemplate={"volumes": volumes, "volumeMounts": mounts}
     )
     assert (weights.volume, weights.path, weights.claim) == ("mounted", "/data/v3", None)
+
+
+@pytest.mark.parametrize("make", [nodes.a100, nodes.ascend910b])
+def test_devices_without_fp8_get_the_publishers_weights_cast_to_bf16(make: Callable[[str], Manifest]) -> None:
+    plan = plan_of(many(make, 4))
+    weights = plan.weights
+    assert (plan.precision, weights.layout, weights.path) == ("bf16", "bf16", "/models/converted/bf16")
+    assert weights.source == "hf://deepseek-ai/DeepSeek-V3-0324"
+    assert weights.revision == REVISION
+    assert weights.conversion is not None
+    assert (weights.conversion.source_layout, weights.conversion.source_path) == ("fp8-block128", "/models")
+    assert [(step.tool, step.layout) for step in weights.conversion.steps] == [("cast", "bf16")]
+    assert weights.size_gib == weights.conversion.steps[0].size_gib == pytest.approx(1275, rel=0.01)
+    assert weights.disk_gib == pytest.approx(641.3 + weights.size_gib)
+    assert any("cast to bf16" in each and "1,916 GiB of disk" in each for each in plan.warnings)
+
+
+def test_bf16_by_wish_is_cast_and_published_bf16_is_not() -> None:
+    assert plan_of(many(nodes.h200, 2), precision="bf16").weights.conversion is not None
+    own = plan_of(many(nodes.h200, 2), precision="bf16", weights={"source": "hf://example/DeepSeek-V3-0324-BF16"})
+    assert own.weights.conversion is None
+    distilled = plan_of([nodes.h100("a")], model="deepseek-ai/DeepSeek-R1-Distill-Qwen-7B")
+    assert distilled.weights.conversion is None
+
+
+def test_fp8_weights_of_the_users_own_claim_are_cast_into_a_volume_of_their_own() -> None:
+    source = {"source": "pvc://w/v3-fp8", "cache": "perRank"}
+    weights = plan_of(many(nodes.a100, 4), precision="bf16", weights=source).weights
+    assert (weights.volume, weights.source_claim, weights.source_path) == ("perRank", "w", "/source/v3-fp8")
+    assert weights.path == "/models/converted/bf16"
+    assert not weights.fetched
+    assert weights.disk_gib == weights.size_gib
+
+
+def test_a_shared_claim_goes_before_the_nodes_directory_and_holds_one_folder_a_revision() -> None:
+    facts = Facts(node_path="/mnt/w", default_storage_class=True)
+    weights = weights_of(facts=facts, weights={"claimName": "big"})
+    assert (weights.volume, weights.claim, weights.node_path) == ("shared", "big", None)
+    assert weights.path == f"/models/deepseek-ai--DeepSeek-V3-0324/{REVISION}"
+
+
+def test_the_nodes_disk_is_used_only_on_request_and_told_of() -> None:
+    plan = plan_of([nodes.h200("a")], weights={"cache": "ephemeral"}, facts=Facts(default_storage_class=False))
+    assert plan.weights.volume == "ephemeral"
+    assert any("every new pod prepares 641 GiB again" in each for each in plan.warnings)
+
+
+@pytest.mark.parametrize(
+    ("source", "layout", "repository", "revision"),
+    [
+        ("modelscope://deepseek-ai/DeepSeek-V3-0324", "fp8-block128", "deepseek-ai/DeepSeek-V3-0324", "master"),
+        ("s3://models/v3-fp8", "fp8-block128", None, None),
+    ],
+)
+def test_other_sources_are_fetched_too(source: str, layout: str, repository: str | None, revision: str | None) -> None:
+    weights = weights_of(weights={"source": source}, facts=Facts(node_path="/mnt/w"))
+    assert (weights.source, weights.layout, weights.repository, weights.revision) == (
+        source,
+        layout,
+        repository,
+        revision,
+    )
+    assert weights.fetched
+    assert weights.node_path is not None
+    assert weights.node_path.startswith(f"/mnt/w/default/{source.partition('://')[0]}--")
+
+
+def test_an_engine_can_ask_for_weights_cut_by_rank() -> None:
+    catalog, spec = load(), spec_of({})
+    sources = Sources(
+        spec=spec, model=catalog.models["deepseek-v3-0324"], catalog=catalog, facts=FACTS, namespace="default"
+    )
+    for precision, tools, path in (
+        ("fp8", ["shard"], "/models/converted/mp16"),
+        ("bf16", ["cast", "shard"], "/models/converted/bf16-mp16"),
+    ):
+        located = sources.find(precision, architecture="sm90")
+        assert isinstance(located, Located)
+        cut = sources.sharded(located, model_parallel=16, experts=256)
+        assert isinstance(cut, Located)
+        assert cut.weights.conversion is not None
+        assert [step.tool for step in cut.weights.conversion.steps] == tools
+        assert cut.weights.path == path
+        assert (cut.weights.conversion.steps[-1].model_parallel, cut.weights.conversion.steps[-1].experts) == (16, 256)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        ({"type": "gp3"}, "StorageClass ebs reads about 125 MiB/s"),
+        ({"type": "gp3", "throughput": "1000"}, None),
+        ({"type": "gp2"}, "about 250 MiB/s"),
+        ({"type": "io2"}, None),
+    ],
+)
+def test_a_slow_storage_class_is_warned_of(parameters: dict[str, str], told: str | None) -> None:
+    ebs = StorageClass(name="ebs", provisioner="ebs.csi.aws.com", parameters=parameters, default=True)
+    plan = plan_of([nodes.h200("a")], facts=Facts(default_storage_class=True, storage_classes={"ebs": ebs}))
+    found = [each for each in plan.warnings if "StorageClass" in each]
+    assert bool(found) == bool(told)
+    assert all(str(told) in each for each in found)
+
+
+def test_the_document_of_a_plan_tells_the_conversion() -> None:
+    document = plan_document(plan_of(many(nodes.a100, 4)), launch=None, groups=1)
+    conversion = document["weights"]["conversion"]
+    assert (conversion["from"], conversion["to"], conversion["sourceSizeGiB"]) == ("fp8-block128", "bf16", 641.3)
+    assert conversion["sizeGiB"] == pytest.approx(1275, rel=0.01)
+    assert conversion["steps"][0]["path"] == "/models/converted/bf16"
+    assert plan_document(plan_of([nodes.h200("a")]), launch=None, groups=1)["weights"]["conversion"] is None
+
+
+def test_a_stored_plan_of_an_earlier_version_is_read() -> None:
+    plan = plan_of(many(nodes.a100, 4))
+    assert restore(dump(plan)) == plan
+    earlier = dump(plan_of([nodes.h200("a")]))
+    for name in ("conversion", "source_claim", "storage_class", "tool_image"):
+        del earlier["weights"][name]
+    assert restore(earlier).weights.tool_image == ""
 
 
 R1: dict[str, Any] = {"model": "deepseek-ai/DeepSeek-R1"}

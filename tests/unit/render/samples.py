@@ -9,6 +9,8 @@ from deepseek_operator.api.resource import Spec
 from deepseek_operator.catalog.types import Mount
 from deepseek_operator.engines.types import Launch
 from deepseek_operator.plan.types import (
+    Conversion,
+    ConversionStep,
     EngineChoice,
     FabricPlan,
     HardwareClass,
@@ -55,6 +57,7 @@ NODE_WEIGHTS = WeightsPlan(
     claim="deepseek-v3-0324-fp8",
     node_path="/var/lib/deepseek/weights/deepseek-v3-0324-fp8",
     path="/models",
+    tool_image="registry.example/deepseek-operator:0.1.0",
 )
 RANK_WEIGHTS = replace(NODE_WEIGHTS, volume="perRank", claim=None, node_path=None)
 CLAIM_WEIGHTS = replace(
@@ -65,6 +68,16 @@ CLAIM_WEIGHTS = replace(
     claim="models",
     node_path=None,
     path="/models/v3/fp8",
+)
+SHARED_WEIGHTS = replace(NODE_WEIGHTS, volume="shared", claim="models", node_path=None, path="/models/v3/e9b33ad")
+SCRATCH_WEIGHTS = replace(NODE_WEIGHTS, volume="ephemeral", claim=None, node_path=None)
+CAST = ConversionStep(tool="cast", layout="bf16", size_gib=1275.0, path="/models/converted/bf16")
+CAST_WEIGHTS = replace(
+    RANK_WEIGHTS,
+    layout="bf16",
+    size_gib=1275.0,
+    path=CAST.path,
+    conversion=Conversion(source_layout="fp8-block128", source_gib=641.3, source_path="/models", steps=(CAST,)),
 )
 MOUNTED_WEIGHTS = replace(
     CLAIM_WEIGHTS, source="path:///mnt/weights/v3", volume="mounted", claim=None, path="/mnt/weights/v3"

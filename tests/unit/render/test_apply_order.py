@@ -15,6 +15,7 @@ from deepseek_operator.plan.types import Plan
 from deepseek_operator.render.apply_order import all_objects, group_objects, shared_objects
 from deepseek_operator.render.digest import desired_hash
 from tests.unit.render.samples import (
+    CAST_WEIGHTS,
     CLAIM_WEIGHTS,
     FP8_SPEC,
     H100_PLAN,
@@ -22,6 +23,8 @@ from tests.unit.render.samples import (
     MOUNTED_WEIGHTS,
     OWNER,
     RANK_WEIGHTS,
+    SCRATCH_WEIGHTS,
+    SHARED_WEIGHTS,
     revision,
     spec,
 )
@@ -120,7 +123,10 @@ def walk(value: Any, path: str) -> list[str]:
     return [path] if value is None or value == "" else []
 
 
-@pytest.mark.parametrize("weights", [H100_PLAN.weights, RANK_WEIGHTS, CLAIM_WEIGHTS, MOUNTED_WEIGHTS])
+@pytest.mark.parametrize(
+    "weights",
+    [H100_PLAN.weights, RANK_WEIGHTS, CLAIM_WEIGHTS, MOUNTED_WEIGHTS, SHARED_WEIGHTS, SCRATCH_WEIGHTS, CAST_WEIGHTS],
+)
 def test_nothing_is_rendered_that_the_api_server_would_drop(weights: Any) -> None:
     extra = {"labels": {"empty": ""}, "volumes": [{"name": "a", "configMap": "c"}]}
     asked = spec(engine={"env": [{"name": "EMPTY"}]}, podTemplate=extra)

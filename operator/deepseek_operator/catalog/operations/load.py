@@ -35,7 +35,15 @@ class Operations:
 
     def diagnose(self, words: str) -> Diagnosis | None:
         """The first diagnosis whose pattern the words contain."""
-        return next((each for each in self.diagnoses if each.pattern.search(words)), None)
+        return self.find(words)[0]
+
+    def find(self, words: str) -> tuple[Diagnosis | None, re.Match[str] | None]:
+        """The same, and where the pattern is; the last place of it, since the end tells most."""
+        for each in self.diagnoses:
+            if each.pattern.search(words):
+                *_, last = each.pattern.finditer(words)
+                return each, last
+        return None, None
 
 
 def _compiles(pattern: str) -> str:
@@ -46,11 +54,13 @@ def _compiles(pattern: str) -> str:
     return pattern
 
 
-class _Entry(BaseModel):
+class Entry(BaseModel):
+    """One item of a file of this folder."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _DiagnosisEntry(_Entry):
+class _DiagnosisEntry(Entry):
     name: str
     pattern: Annotated[str, AfterValidator(_compiles)]
     remedy: str
@@ -58,7 +68,7 @@ class _DiagnosisEntry(_Entry):
     source: str
 
 
-class _DrainEntry(_Entry):
+class _DrainEntry(Entry):
     taint: str
     source: str
 
@@ -75,13 +85,14 @@ def load_operations() -> Operations:
                 permanent=entry.permanent,
                 source=entry.source,
             )
-            for entry in _entries("diagnoses.yaml", TypeAdapter(list[_DiagnosisEntry]))
+            for entry in read_entries("diagnoses.yaml", TypeAdapter(list[_DiagnosisEntry]))
         ),
-        drain_taints=frozenset(entry.taint for entry in _entries("drains.yaml", TypeAdapter(list[_DrainEntry]))),
+        drain_taints=frozenset(entry.taint for entry in read_entries("drains.yaml", TypeAdapter(list[_DrainEntry]))),
     )
 
 
-def _entries(file: str, adapter: TypeAdapter[Any]) -> Any:
+def read_entries(file: str, adapter: TypeAdapter[Any]) -> Any:
+    """The items of a file of this folder. Raises CatalogError."""
     text = resources.files(__package__).joinpath(file).read_text(encoding="utf-8")
     try:
         return adapter.validate_python(yaml.safe_load(text))

@@ -1,1 +1,0 @@
-"""Programs that run inside init containers: standard library, and what the engine's image brings."""
