@@ -114,6 +114,8 @@ class EngineFacts:
     """KV cache precisions by architecture; an architecture that is not named: what its accelerators say."""
     api: bool = True
     """Rank 0 serves an API; else it answers on its terminal or into a file, and no Service, policy or key is made."""
+    own_image: bool = False
+    """Nobody publishes an image: spec.engine.image must name one that users built."""
     sharded: bool = False
     """Reads a checkpoint that was cut into one file a rank."""
     configurations: tuple[Configuration, ...] = ()

@@ -13,10 +13,10 @@ from deepseek_operator.api import names
 from deepseek_operator.lifecycle.clock import moment, stamp
 from deepseek_operator.lifecycle.masking import masked
 from deepseek_operator.lifecycle.records import (
+    BatchRecord,
     ChildRecord,
     ContainerRecord,
     DeploymentRecord,
-    JobRecord,
     NodeRecord,
     PodRecord,
     RevisionRecord,
@@ -77,11 +77,15 @@ def project_stateful_set(body: Body) -> StatefulSetRecord:
     )
 
 
-def project_job(body: Body) -> JobRecord:
-    """A group's Job."""
+def project_job(body: Body) -> ChildRecord:
+    """A group's Job, or another one of ours."""
+    return _batch(body) if _group(body) >= 0 else project_child(body)
+
+
+def _batch(body: Body) -> BatchRecord:
     conditions = {c["type"]: c for c in body.get("status", {}).get("conditions", ()) if c["status"] == "True"}
     failed = conditions.get("Failed", {})
-    return JobRecord(
+    return BatchRecord(
         **_workload_fields(body),
         replicas=body["spec"].get("parallelism", 1),
         completed="Complete" in conditions,
@@ -90,14 +94,18 @@ def project_job(body: Body) -> JobRecord:
     )
 
 
+def _group(body: Body) -> int:
+    """From the name, which nobody can change: a spoilt label must show as drift, not as a lost group."""
+    return _number(body["metadata"]["name"].rpartition("-g")[2], default=-1)
+
+
 def _workload_fields(body: Body) -> dict[str, Any]:
     metadata = body["metadata"]
     annotations = metadata.get("annotations", {})
     template_labels = body["spec"]["template"]["metadata"].get("labels", {})
     return {
         **_child_fields(body),
-        # From the name, which nobody can change: a spoilt label must show as drift, not as a lost group.
-        "group": _number(metadata["name"].rpartition("-g")[2], default=-1),
+        "group": _group(body),
         "incarnation": _number(template_labels.get(names.INCARNATION_LABEL), default=0),
         "revision": template_labels.get(names.REVISION_LABEL, ""),
         "template_hash": annotations.get(names.TEMPLATE_HASH_ANNOTATION, ""),

@@ -40,7 +40,14 @@ class DeepSeekInfer:
 
     def supports(self, spec: Spec, plan: Plan) -> tuple[Problem, ...]:
         """An image of the user's own, and nothing that only an API could honour."""
-        return (*_image(spec), *_length(plan), *_without_api(spec), *_said_twice(spec), *_compiled(spec))
+        return (
+            *_image(spec),
+            *_length(plan),
+            *_without_api(spec),
+            *_said_twice(spec),
+            *_compiled(spec),
+            *_claims(spec, plan),
+        )
 
     def command(self, start: Start) -> Commands:
         """The same on every rank but for the node rank."""
@@ -167,6 +174,16 @@ def _compiled(spec: Spec) -> Iterator[Problem]:
             field="spec.engine.features.torchCompile",
             reason="CompileNotInEngine",
             message="the DeepSeek-Infer demo does not compile its model; turn torchCompile off",
+        )
+
+
+def _claims(spec: Spec, plan: Plan) -> Iterator[Problem]:
+    if spec.batch is not None and plan.weights.volume == "perRank":
+        yield Problem(
+            field="spec.weights.cache",
+            reason="NoClaimForEachRank",
+            message="a Job makes no claim for each rank; use cache node (weights.nodePath in the operator's "
+            "configuration), claim with weights.claimName, or ephemeral, or cut weights pvc://claim/…-mp<N>",
         )
 
 

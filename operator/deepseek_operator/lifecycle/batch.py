@@ -15,7 +15,7 @@ from deepseek_operator.lifecycle.clock import stamp
 from deepseek_operator.lifecycle.conditions import Condition
 from deepseek_operator.lifecycle.entries import GroupEntry
 from deepseek_operator.lifecycle.policy import Shape
-from deepseek_operator.lifecycle.records import JobRecord, PodRecord, WorkloadRecord
+from deepseek_operator.lifecycle.records import BatchRecord, PodRecord, WorkloadRecord
 from deepseek_operator.lifecycle.stages import stage_of
 
 WHERE: Final = "the answers are in rank 0's log, and in spec.batch.answers where it is set"
@@ -28,7 +28,7 @@ def finished_ranks(pods: Sequence[PodRecord], shape: Shape) -> frozenset[str]:
 
 def has_completed(entry: GroupEntry, workload: WorkloadRecord | None) -> bool:
     """The Job of the entry's own incarnation is complete."""
-    return isinstance(workload, JobRecord) and workload.completed and workload.incarnation == entry.incarnation
+    return isinstance(workload, BatchRecord) and workload.completed and workload.incarnation == entry.incarnation
 
 
 def complete(entry: GroupEntry, *, now: datetime) -> GroupEntry:

@@ -28,7 +28,7 @@ from deepseek_operator.lifecycle.groups import StartWith
 from deepseek_operator.lifecycle.judge import Judge
 from deepseek_operator.lifecycle.objects import difference, group_children, groups_of, mend, surplus_revisions
 from deepseek_operator.lifecycle.outcome import Outcome
-from deepseek_operator.lifecycle.records import JobRecord, PodRecord, Snapshot, WorkloadRecord
+from deepseek_operator.lifecycle.records import BatchRecord, PodRecord, Snapshot, WorkloadRecord
 from deepseek_operator.lifecycle.reported import with_reports
 from deepseek_operator.lifecycle.rollout import plan_groups
 from deepseek_operator.lifecycle.stages import CONFIG_REASONS
@@ -199,7 +199,7 @@ class _Work:
 
     def _stops(self, entry: GroupEntry) -> Iterator[Action]:
         owner = self.snapshot.workloads.get(entry.index)
-        if entry.intent != "Run" and isinstance(owner, JobRecord):
+        if entry.intent != "Run" and isinstance(owner, BatchRecord):
             # Each start is a Job of its own; its pods go with it.
             yield Delete(kind=owner.kind, name=owner.name, uid=owner.uid)
         elif entry.intent != "Run" and owner is not None and owner.replicas:
@@ -255,7 +255,7 @@ class _Work:
                     pod_selector=",".join(f"{key}={value}" for key, value in sorted(selector.items())),
                     incarnation=entry.incarnation,
                 )
-        elif not isinstance(owner, JobRecord) and not entry.completed and (why := difference(workload, owner)):
+        elif not isinstance(owner, BatchRecord) and not entry.completed and (why := difference(workload, owner)):
             # A Job's template cannot be changed; what somebody else changes of a Job shows in its pods.
             uid = owner.uid if owner else None
             yield Apply(manifest=with_desired_hash(workload), uid=uid, why=why)

@@ -42,7 +42,7 @@ from deepseek_operator.lifecycle.incidents import (
     stretch,
 )
 from deepseek_operator.lifecycle.policy import Policy, Shape
-from deepseek_operator.lifecycle.records import JobRecord, PodRecord, WorkloadRecord
+from deepseek_operator.lifecycle.records import BatchRecord, PodRecord, WorkloadRecord
 from deepseek_operator.lifecycle.stages import stage_of
 from deepseek_operator.lifecycle.watchdogs import watchdogs
 
@@ -245,7 +245,7 @@ def _incident(entry: GroupEntry, observed: Observed, *, limits: Limits, now: dat
     finished = finished_ranks(observed.pods, limits.shape)
     if found := find_incident(entry, observed.pods, dead_nodes=observed.dead_nodes, time=time, finished=finished):
         return found
-    if isinstance(owner, JobRecord) and owner.failed and owner.incarnation == entry.incarnation:
+    if isinstance(owner, BatchRecord) and owner.failed and owner.incarnation == entry.incarnation:
         return Incident(time=time, reason=owner.failed, message=f"The Job failed: {owner.failed_message}")
     running = watchdogs(entry, observed.pods, shape=limits.shape, policy=limits.policy, seed=limits.seed)
     if barking := min((dog for dog in running if dog.due <= now), key=lambda dog: dog.due, default=None):

@@ -15,7 +15,7 @@ from deepseek_operator.lifecycle.groups import Limits, Observed, StartWith, adva
 from deepseek_operator.lifecycle.nodes import dead_nodes, drained, next_loss
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.policy import Policy, Shape, read_policy, shape_of
-from deepseek_operator.lifecycle.records import JobRecord, Snapshot, WorkloadRecord
+from deepseek_operator.lifecycle.records import BatchRecord, Snapshot, WorkloadRecord
 from deepseek_operator.lifecycle.watchdogs import watchdogs
 from deepseek_operator.render.revision import Workload
 
@@ -136,5 +136,5 @@ class Judge:
 
 def _seen_shape(entry: GroupEntry, owner: WorkloadRecord | None) -> Shape:
     """For a group whose revision was lost."""
-    workload: Workload = "Job" if isinstance(owner, JobRecord) else "StatefulSet"
+    workload: Workload = "Job" if isinstance(owner, BatchRecord) else "StatefulSet"
     return Shape(size=max(len(entry.members), owner.replicas if owner else 1), workload=workload)

@@ -157,7 +157,7 @@ class StatefulSetRecord(WorkloadRecord):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobRecord(WorkloadRecord):
+class BatchRecord(WorkloadRecord):
     """A group's Job; ``replicas`` is spec.parallelism."""
 
     completed: bool = False

@@ -51,7 +51,7 @@ def memory_model(
     if engine == "vllm":
         return VllmMemory(rules=catalog.vllm_memory)
     if engine == "deepseek-infer":
-        return InferMemory()
+        return InferMemory(tensors=catalog.engines[engine].splits.tensors)
     return WeightsMemory(refused_share=catalog.memory_rules.weights_refused_share)
 
 

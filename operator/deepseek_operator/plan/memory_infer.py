@@ -26,6 +26,9 @@ _ACTIVATIONS_GIB: Final = 6.0
 class InferMemory:
     """Weights, the buffers, and a fixed rest."""
 
+    tensors: tuple[int, ...]
+    """Sizes that it runs; no other must be recommended, nor a pipeline."""
+
     def search(self, case: Case) -> MemoryFit:
         """The fullest stage; batch and length as asked for, else the demo's own."""
         stages = stage_memory(case, case.sharding(), CacheKind(fp8=False), overhead_gib=0.0)
@@ -33,8 +36,8 @@ class InferMemory:
         batch = case.demand.max_running or BATCH
         length = min(case.dimensions.max_context, case.demand.context_length or LENGTH)
         room = stage.tokens(case.device.free_gib - _ACTIVATIONS_GIB, page=1)
-        # It knows no pipeline, and must not be recommended one.
-        fits = batch * length <= room and len(stages) == 1
+        runs = len(stages) == 1 and case.split.tensor in self.tensors
+        fits = runs and batch * length <= room
         limit = "kvCache" if case.demand.context_length and room > batch else "weights"
         return MemoryFit(
             fits=fits,

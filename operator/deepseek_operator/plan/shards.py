@@ -1,7 +1,8 @@
 """Weights of an engine that reads one file a rank: a checkpoint that is cut for exactly the ranks of the plan.
 
 The name of each file of the DeepSeek-Infer demo holds rank and number of ranks, so a directory of cut files serves one
-number of ranks and no other. A source that ends in ``mp<N>`` is taken for such a directory.
+number of ranks and no other. A source that ends in ``mp<N>`` is taken for such a directory; any other is cut before the
+first start, like a cast (``weights_volume``).
 """
 
 from __future__ import annotations
@@ -22,16 +23,10 @@ def located_for(located: Located, question: Question, layout: Layout) -> Located
     if not question.engine.sharded:
         return located
     ranks, source = layout.split.tensor, located.weights.source
-    title = question.engine.title
     found = _CUT.search(source)
     if found is None:
-        return Problem(
-            field="spec.weights.source",
-            reason="WeightsNotCut",
-            message=f"{title} reads one file a rank, and {source} is a whole checkpoint; cut it with "
-            f"`deepseek-operator weights shard --model-parallel {ranks}` into a directory of a claim that ends in "
-            f"mp{ranks}, and set spec.weights.source to pvc://claim/…mp{ranks}",
-        )
+        experts = question.model.dimensions.routed_experts
+        return question.sources.sharded(located, model_parallel=ranks, experts=experts)
     if int(found[1]) != ranks:
         return Problem(
             field="spec.weights.source",

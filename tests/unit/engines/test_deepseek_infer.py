@@ -115,10 +115,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str, list[str]]] = {
         ["DeepSeek's own attention only"],
     ),
     "INT8": ({"precision": "int8"}, "nvidia-h100", ["spec.precision", "fp8, bf16"]),
-    "whole weights": (
-        {"weights": {"source": "pvc://weights/DeepSeek-V3"}, "parallelism": {"nodes": 2}},
+    "a batch with a claim for each rank": (
+        {"weights": {"cache": "perRank"}, "batch": batch()},
         "nvidia-h100",
-        ["spec.weights.source WeightsNotCut", "weights shard --model-parallel 16"],
+        ["spec.weights.cache NoClaimForEachRank", "use cache node"],
     ),
     "weights for other ranks": (
         {"ranks": 8, "parallelism": {"nodes": 2}},
@@ -180,6 +180,29 @@ def test_a_flag_of_the_batch_is_refused_with_its_field_and_taken_on_the_terminal
     assert (problem.field, problem.reason) == ("spec.engine.args[0]", "OwnedArgument")
     assert "spec.batch.temperature" in problem.message
     assert check_args(wanted(engine=engine), by_hand()) == ()
+
+
+@pytest.mark.parametrize(
+    ("precision", "source", "tools"),
+    [
+        ("fp8", None, [("shard", "/models/converted/mp16")]),
+        ("fp8", "pvc://mine/DeepSeek-V3", [("shard", "/models/converted/mp16")]),
+        ("bf16", None, [("cast", "/models/converted/bf16"), ("shard", "/models/converted/bf16-mp16")]),
+    ],
+)
+def test_whole_weights_are_cut_for_the_ranks_of_the_plan(
+    precision: str, source: str | None, tools: list[tuple[str, str]]
+) -> None:
+    weights = {"source": source} if source else {"cache": "ephemeral"}
+    plan = planned(wanted(precision=precision, weights=weights, parallelism={"tensor": 16}), "nvidia-h200")
+    assert isinstance(plan, Plan), plan.problems
+    assert plan.weights.conversion is not None
+    assert [(step.tool, step.path) for step in plan.weights.conversion.steps] == tools
+    assert plan.weights.path == tools[-1][1]
+    last = plan.weights.conversion.steps[-1]
+    assert (last.model_parallel, last.experts) == (16, 256)
+    program = launched(plan, wanted()).leader_command
+    assert program[program.index("--ckpt-path") + 1] == tools[-1][1]
 
 
 def test_a_plan_without_a_wish_takes_the_nodes_that_the_weights_are_cut_for() -> None:
