@@ -59,6 +59,8 @@ PAUSED_ANNOTATION: Final = f"{GROUP}/paused"
 
 POD_INDEX_LABEL: Final = "apps.kubernetes.io/pod-index"
 LEADER_INDEX: Final = "0"
+JOB_INDEX_LABEL: Final = "batch.kubernetes.io/job-completion-index"
+"""The rank of a pod of an Indexed Job."""
 
 ENGINE_CONTAINER: Final = "engine"
 PULL_CONTAINER: Final = "pull"
@@ -76,6 +78,11 @@ WEIGHTS_DIRECTORY: Final = "/models"
 SOURCE_DIRECTORY: Final = "/source"
 """Where the user's own claim appears that a conversion reads."""
 
+PROMPTS_DIRECTORY: Final = "/prompts"
+"""Where the volume with a batch's prompts appears."""
+ANSWERS_DIRECTORY: Final = "/answers"
+"""Where the claim for a batch's answers appears."""
+
 API_PORT: Final = 8000
 """The port of the API Service and of the engine's HTTP server, whatever the engine."""
 
@@ -84,7 +91,7 @@ MAX_REPLICAS: Final = 64
 
 
 def group_name(deployment: str, index: int) -> str:
-    """The name of a group's StatefulSet, headless Service, NetworkPolicy and PodDisruptionBudget."""
+    """The name of a group's StatefulSet or Job, headless Service, NetworkPolicy and PodDisruptionBudget."""
     return f"{deployment}-g{index}"
 
 

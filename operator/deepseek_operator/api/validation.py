@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from deepseek_operator.api.batch_rules import batch_rules
 from deepseek_operator.api.names import MAX_NAME_LENGTH
 from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.rule import Rule
@@ -347,6 +348,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *_rollout_rules(),
     *_gang_rules(),
     *_engine_rules(),
+    *batch_rules(),
 )
 
 
@@ -388,12 +390,16 @@ def _values(path: str, spec: Spec) -> list[tuple[str, Any]]:
     values: list[tuple[str, Any]] = [("spec", spec)]
     for name in path.split(".")[1:]:
         field = name.removesuffix("[]")
-        values = [(f"{place}.{field}", _child(value, field)) for place, value in values]
+        found = ((f"{place}.{field}", _child(value, field)) for place, value in values)
+        # An optional block that is not there has no rules to keep.
+        values = [(place, value) for place, value in found if value is not None]
         if name.endswith("[]"):
             values = [(f"{place}[{index}]", item) for place, items in values for index, item in enumerate(items)]
     return values
 
 
-def _child(model: Model, alias: str) -> Any:
+def _child(model: Model | None, alias: str) -> Any:
+    if model is None:
+        return None
     names = {info.alias: name for name, info in type(model).model_fields.items()}
     return getattr(model, names[alias])

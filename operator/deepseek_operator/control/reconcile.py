@@ -202,12 +202,13 @@ class Reconciler:
             self._logs.forget(deployment.uid)
 
     async def _find_copies(self, deployment: DeploymentRecord, snapshot: Snapshot) -> None:
-        """Revisions that groups run and whose ControllerRevision is gone, out of the StatefulSets."""
-        lost = {owner.revision: owner.name for owner in snapshot.stateful_sets.values() if owner.revision}
+        """Revisions that groups run and whose ControllerRevision is gone, out of their workloads."""
+        lost = {owner.revision: owner for owner in snapshot.workloads.values() if owner.revision}
         uid = deployment.uid
         for revision in lost.keys() - snapshot.revisions.keys() - {known for _, known in self._of(uid)}:
             with contextlib.suppress(NotFoundError):
-                live = await self._client.get(kinds.STATEFUL_SET, deployment.namespace, lost[revision])
+                owner = lost[revision]
+                live = await self._client.get(kinds.BY_KIND[owner.kind], deployment.namespace, owner.name)
                 copied = live["metadata"].get("annotations", {}).get(names.REVISION_COPY_ANNOTATION, "")
                 data = unpack(copied)
                 if data and data.get("hash") == revision:
@@ -223,7 +224,7 @@ class Reconciler:
         """Before a group is ended because something is not there: is it not, or did it leave our sight?"""
         snapshot = self._cache.snapshot(deployment)
         for index, pods in snapshot.pods.items():
-            if pods and index not in snapshot.stateful_sets:
+            if pods and index not in snapshot.workloads:
                 await self._executor.reclaim(deployment, index)
         await self._find_copies(deployment, snapshot)
         for name in {pod.node for pods in snapshot.pods.values() for pod in pods if pod.node} - snapshot.nodes.keys():
@@ -252,7 +253,7 @@ class Reconciler:
             # Nothing watches the ConfigMap: it may come, or be mended.
             self._queue.add_after((deployment.namespace, deployment.name), model_config.RETRY_SECONDS)
         if outcome.plan is not None and outcome.spec is not None:
-            groups = 0 if outcome.spec.suspend else outcome.spec.replicas
+            groups = 0 if outcome.spec.suspend or _is_done(deployment, outcome) else outcome.spec.replicas
             self._usage.claim(deployment.uid, outcome.plan, groups=groups)
         return decide(snapshot, outcome, now=self._client.clock.now())
 
@@ -272,7 +273,7 @@ class Reconciler:
         troubles = self._troubles.known(snapshot)
         if unable := self._unable.get((deployment.namespace, deployment.name)):
             troubles = {**troubles, deployment.uid: unable}
-        lost = {owner.revision for owner in snapshot.stateful_sets.values()} - snapshot.revisions.keys()
+        lost = {owner.revision for owner in snapshot.workloads.values()} - snapshot.revisions.keys()
         copies = {key[1]: self._copies[key] for key in self._of(deployment.uid) if key[1] in lost}
         lines = dict(self._logs.found(deployment.uid))
         snapshot = replace(snapshot, troubles=troubles, copies=copies, model_config=config, last_lines=lines)
@@ -350,6 +351,13 @@ class Reconciler:
         return self._inventories[wanted]
 
 
+def _is_done(deployment: DeploymentRecord, outcome: Outcome) -> bool:
+    """The batch of the current revision is completed: it wants no devices any more."""
+    groups = deployment.status.get("groups", ())
+    revision = outcome.content.hash if outcome.content else ""
+    return bool(groups) and all(group.get("completed") and group.get("revision") == revision for group in groups)
+
+
 def _pressing(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Whether a change of status must be on record before anything is done, or is what users wait for."""
     return _essence(before) != _essence(after)
@@ -359,7 +367,16 @@ def _essence(status: Mapping[str, Any]) -> object:
     groups = [
         [
             group.get(field)
-            for field in ("index", "intent", "incarnation", "revision", "templateHash", "ready", "restarts")
+            for field in (
+                "index",
+                "intent",
+                "incarnation",
+                "revision",
+                "templateHash",
+                "ready",
+                "completed",
+                "restarts",
+            )
         ]
         + [group.get("warmUp", {}).get("state")]
         for group in status.get("groups", ())

@@ -41,7 +41,7 @@ def assemble(engine: Engine, start: Start) -> Launch:
         leader_command=commands.leader,
         worker_command=commands.worker,
         env=engine.env(start),
-        ports={"http": API_PORT, **own},
+        ports={**({"http": API_PORT} if health.path else {}), **own},
         startup_probe=probe,
         readiness_probe=probe,
         probe_timeout_seconds=health.timeout_seconds,

@@ -73,9 +73,9 @@ class Health:
     """How the probe of a rank sees that it works."""
 
     path: str
-    """Asked of the leader's API port."""
+    """Asked of the leader's API port; empty: there is no API, and the leader is judged by its processes, too."""
     processes: str
-    """Regular expression found in the command lines of a worker's processes, one a device."""
+    """Regular expression found in the command lines of a rank's processes, one a device."""
     count: int
     """How many of them a worker has."""
     timeout_seconds: int

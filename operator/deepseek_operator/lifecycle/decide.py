@@ -35,7 +35,7 @@ from deepseek_operator.lifecycle.objects import group_children, groups_of, mend,
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.preparation import with_progress
 from deepseek_operator.lifecycle.pulls import work
-from deepseek_operator.lifecycle.records import PodRecord, Snapshot, StatefulSetRecord
+from deepseek_operator.lifecycle.records import BatchRecord, PodRecord, Snapshot, WorkloadRecord
 from deepseek_operator.lifecycle.reported import with_reports
 from deepseek_operator.lifecycle.rollout import plan_groups
 from deepseek_operator.lifecycle.settled import Question, is_settled, settle
@@ -187,7 +187,7 @@ class _Work:
         spec, plan = self.outcome.spec, self.outcome.plan
         if spec is None or plan is None:
             return
-        if starting and spec.access.keys.mode == "generate":
+        if starting and plan.engine.api and spec.access.keys.mode == "generate":
             api_key, admin_key = self.outcome.keys
             yield CreateOnce(manifest=keys_secret(self._owner, api_key=api_key, admin_key=admin_key))
         manifests = shared_objects(self._owner, spec, plan, config=self.outcome.config)
@@ -195,6 +195,8 @@ class _Work:
             yield from (
                 CreateOnce(manifest=manifest) for manifest in manifests if manifest["kind"] in CREATED_ONCE_KINDS
             )
+        if not plan.engine.api:
+            yield from self._drop_api()
         watched = [manifest for manifest in manifests if manifest["kind"] not in CREATED_ONCE_KINDS]
         yield from mend(watched, self.snapshot.children)
         yield from self._preparation(spec)
@@ -209,8 +211,17 @@ class _Work:
             if kind == JOB and name != wanted:
                 yield Delete(kind=kind, name=name, uid=child.uid)
 
+    def _drop_api(self) -> Iterator[Action]:
+        """What an earlier spec's engine served under the deployment's name, once nothing of it runs."""
+        content, name = self.outcome.content, self.snapshot.deployment.name
+        if content is None or any(owner.revision != content.hash for owner in self.snapshot.workloads.values()):
+            return
+        for kind in ("Service", "NetworkPolicy"):
+            if (child := self.snapshot.children.get((kind, name))) is not None:
+                yield Delete(kind=child.kind, name=child.name, uid=child.uid)
+
     def _leftovers(self, *, known: Collection[int]) -> Iterator[Action]:
-        """What is left of groups that neither status nor a StatefulSet tells of: status was lost half-way."""
+        """What is left of groups that neither status nor a workload tells of: status was lost half-way."""
         name = self.snapshot.deployment.name
         for index in sorted(
             (groups_of(self.snapshot.children, deployment=name) | self.snapshot.pods.keys()) - set(known)
@@ -230,14 +241,17 @@ class _Work:
         return DeletePod(name=pod.name, uid=pod.uid, force=pod.deleting and pod.node in self.judge.dead_nodes)
 
     def _stop(self, entry: GroupEntry) -> Iterator[Action]:
-        owner = self.snapshot.stateful_sets.get(entry.index)
-        if entry.intent != "Run" and owner is not None and owner.replicas:
+        owner = self.snapshot.workloads.get(entry.index)
+        if entry.intent != "Run" and isinstance(owner, BatchRecord):
+            # Each start is a Job of its own; its pods go with it.
+            yield Delete(kind=owner.kind, name=owner.name, uid=owner.uid)
+        elif entry.intent != "Run" and owner is not None and owner.replicas:
             yield StopGroup(name=owner.name, uid=owner.uid, group=entry.index, incarnation=owner.incarnation)
 
     def _end_pods(self, entry: GroupEntry) -> Iterator[Action]:
         if entry.intent == "Run":
             return
-        owner = self.snapshot.stateful_sets.get(entry.index)
+        owner = self.snapshot.workloads.get(entry.index)
         for pod in self.snapshot.pods.get(entry.index, ()):
             stuck = pod.deleting and pod.node in self.judge.dead_nodes
             left_behind = owner is None and not pod.deleting
@@ -245,7 +259,7 @@ class _Work:
                 yield self._end(pod)
 
     def _group(self, entry: GroupEntry) -> Iterator[Action]:
-        owner = self.snapshot.stateful_sets.get(entry.index)
+        owner = self.snapshot.workloads.get(entry.index)
         if entry.intent == "Run":
             yield from self._run(entry, owner)
             return
@@ -258,7 +272,7 @@ class _Work:
         if content and (gang := pod_group(self._owner, entry.index, content)):
             yield DropPodGroup(api_version=gang["apiVersion"], name=gang["metadata"]["name"])
 
-    def _run(self, entry: GroupEntry, owner: StatefulSetRecord | None) -> Iterator[Action]:
+    def _run(self, entry: GroupEntry, owner: WorkloadRecord | None) -> Iterator[Action]:
         content = self.outcome.content_of(entry.revision, entry.template_hash)
         if content is None:
             return
@@ -268,8 +282,11 @@ class _Work:
         question = self._question(entry)
         if is_settled(question):
             return
-        *others, stateful_set = self._objects(entry, content)
-        watched = [each for each in (*others, stateful_set) if each["kind"] != POD_GROUP]
+        *others, workload = self._objects(entry, content)
+        watched = [each for each in others if each["kind"] != POD_GROUP]
+        if not isinstance(owner, BatchRecord) and not entry.completed:
+            # A Job's template cannot be changed; what somebody else changes of a Job shows in its pods.
+            watched.append(workload)
         mended = mend(watched, self.snapshot.children)
         yield from mended
         if not mended:
@@ -307,8 +324,8 @@ class _Work:
     def _config(self) -> str:
         return self.outcome.config.model_dump_json()
 
-    def _start(self, entry: GroupEntry, owner: StatefulSetRecord | None, content: RevisionContent) -> Iterator[Action]:
-        *others, stateful_set = self._objects(entry, content)
+    def _start(self, entry: GroupEntry, owner: WorkloadRecord | None, content: RevisionContent) -> Iterator[Action]:
+        *others, workload = self._objects(entry, content)
         yield from mend((each for each in others if each["kind"] != POD_GROUP), self.snapshot.children)
         yield from (EnsurePodGroup(manifest=each) for each in others if each["kind"] == POD_GROUP)
         if owner is not None and owner.immutable_hash != content.immutable_hash:
@@ -317,7 +334,7 @@ class _Work:
             yield from self._lost_claims(entry, content)
             selector = group_labels(self._owner, entry.index)
             yield StartGroup(
-                manifest=with_desired_hash(stateful_set),
+                manifest=with_desired_hash(workload),
                 uid=owner.uid if owner else None,
                 resource_version=owner.resource_version if owner else None,
                 group=entry.index,
@@ -348,6 +365,8 @@ class _Work:
         return entry.intent == "Run" and any(pod.engine.reason in CONFIG_REASONS for pod in pods)
 
     def _starts(self, entry: GroupEntry) -> bool:
-        """The entry's incarnation has not been given to its StatefulSet yet."""
-        owner = self.snapshot.stateful_sets.get(entry.index)
-        return entry.intent == "Run" and (owner is None or owner.incarnation != entry.incarnation)
+        """The entry's incarnation has not been given to its workload yet."""
+        owner = self.snapshot.workloads.get(entry.index)
+        return (
+            entry.intent == "Run" and not entry.completed and (owner is None or owner.incarnation != entry.incarnation)
+        )

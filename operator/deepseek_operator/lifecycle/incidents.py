@@ -40,19 +40,27 @@ _OF_NODES = frozenset(
 
 
 def find_incident(
-    entry: GroupEntry, pods: Sequence[PodRecord], *, dead_nodes: Collection[str], time: str
+    entry: GroupEntry,
+    pods: Sequence[PodRecord],
+    *,
+    dead_nodes: Collection[str],
+    time: str,
+    finished: Collection[str] = (),
 ) -> Incident | None:
     """The incident that the pods of a running incarnation show, or None.
+
+    ``finished`` are the UIDs of ranks of a batch that have done their work: how they go is no incident.
 
     Ends of engines come first, the earliest of them: it carries the exit code, and what happens to the other pods
     follows from it.
     """
     current = [pod for pod in pods if pod.incarnation == entry.incarnation]
-    if ended := first_to_end([pod for pod in current if engine_ended(pod)]):
+    working = [pod for pod in current if pod.uid not in finished]
+    if ended := first_to_end([pod for pod in working if engine_ended(pod)]):
         return of_engine(ended, time)
-    checks = [_failed, _node_lost, _deleted] if all(pod.ready for pod in current) else _CHECKS_UNREADY
+    checks = [_failed, _node_lost, _deleted] if all(pod.ready for pod in working) else _CHECKS_UNREADY
     for check in checks:
-        for pod in current:
+        for pod in working:
             if found := check(pod, dead_nodes):
                 reason, message = found
                 return Incident(

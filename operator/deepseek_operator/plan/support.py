@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Final
 
-from deepseek_operator.catalog.engine_types import EngineFacts, Served, Unserved
+from deepseek_operator.catalog.engine_types import Configuration, EngineFacts, Served, Unserved
 from deepseek_operator.catalog.types import Accelerator, Catalog, Precision, WeightLayout
 
 _PUBLISHED: Final = frozenset({"fp8", "bf16"})
@@ -90,6 +90,11 @@ def refusal_of(engine: str, catalog: Catalog, *, architecture: str, precision: s
         ),
         None,
     )
+
+
+def configuration_of(facts: EngineFacts, model: str) -> Configuration | None:
+    """The engine's own description of a catalogue's model; None: it has none."""
+    return next((each for each in facts.configurations if _matches(model, each.models)), None)
 
 
 def products_for(precision: str, catalog: Catalog, *, engine: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from deepseek_operator.api.names import ENGINE_CONTAINER, INCARNATION_LABEL, POD_INDEX_LABEL
+from deepseek_operator.api.names import ENGINE_CONTAINER, INCARNATION_LABEL, JOB_INDEX_LABEL, POD_INDEX_LABEL
 from deepseek_operator.render import kernels
 from deepseek_operator.render.quantity import byte_quantity, cpu_quantity, literal
 from deepseek_operator.render.secret import keys_env
@@ -47,6 +47,7 @@ def engine_container(
     return {
         "name": ENGINE_CONTAINER,
         "image": plan.engine.image,
+        **_terminal(spec, plan),
         "command": ["/bin/bash", "-c", literal(launch.script)],
         "env": _environment(owner, spec, plan, launch),
         "ports": _ports(plan, launch),
@@ -65,6 +66,11 @@ def engine_container(
     }
 
 
+def _terminal(spec: Spec, plan: Plan) -> dict[str, Any]:
+    """An engine without an API and without a batch is spoken to on rank 0's terminal (``kubectl attach``)."""
+    return {} if plan.engine.api or spec.batch else {"stdin": True, "tty": True}
+
+
 def _environment(owner: Owner, spec: Spec, plan: Plan, launch: Launch) -> list[dict[str, Any]]:
     """The contract first, then the engine's constants, then the user's; each name once.
 
@@ -80,9 +86,10 @@ def _environment(owner: Owner, spec: Spec, plan: Plan, launch: Launch) -> list[d
 
 def _contract(owner: Owner, spec: Spec, plan: Plan) -> list[dict[str, Any]]:
     """What the launch script relies on."""
+    of_job = {"NODE_RANK": f"metadata.labels['{JOB_INDEX_LABEL}']"} if spec.batch else {}
     downward = [
         {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
-        for name, path in _DOWNWARD.items()
+        for name, path in {**_DOWNWARD, **of_job}.items()
     ]
     constants = {
         "GROUP_SIZE": str(plan.nodes_per_group),
@@ -94,7 +101,7 @@ def _contract(owner: Owner, spec: Spec, plan: Plan) -> list[dict[str, Any]]:
     return [
         *downward,
         *(_variable(name, value) for name, value in constants.items()),
-        *keys_env(owner, spec.access.keys),
+        *(keys_env(owner, spec.access.keys) if plan.engine.api else []),
     ]
 
 

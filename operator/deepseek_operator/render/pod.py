@@ -1,7 +1,7 @@
 """The pod template of a revision: the same for all ranks of all groups, and stored with the revision.
 
 What differs between groups or their starts (group, leader's address, incarnation) is added by
-``statefulset``. Names of our volumes begin with ``deepseek-``; whatever of podTemplate meets ours is refused before
+``group_pods``. Names of our volumes begin with ``deepseek-``; whatever of podTemplate meets ours is refused before
 anything is rendered (``collisions``).
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from deepseek_operator.api.names import REVISION_LABEL, RUN_DIRECTORY, SHARED_MEMORY, VOLUME_PREFIX
 from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.volume_rules import overlap
-from deepseek_operator.render import kernels, weights
+from deepseek_operator.render import batch, kernels, weights
 from deepseek_operator.render.container import engine_container
 from deepseek_operator.render.gang import SCHEDULERS
 from deepseek_operator.render.owner import Owner, labels
@@ -58,8 +58,8 @@ def collisions(spec: Spec, plan: Plan, *, directories: Iterable[str]) -> tuple[P
     here it is held against the plan, and against objects that are older than the rules.
     """
     ours = [SHARED_MEMORY, RUN_DIRECTORY, *directories]
-    ours += [mount["mountPath"] for mount in weights.mounts(plan.weights, read_only=True)]
-    ours += [mount["mountPath"] for mount in weights.source_mounts(plan.weights)]
+    own_mounts = [*batch.mounts(spec.batch), *weights.mounts(plan.weights, read_only=True)]
+    ours += [mount["mountPath"] for mount in (*own_mounts, *weights.source_mounts(plan.weights))]
     names = [
         Problem(
             field=f"spec.podTemplate.volumes[{index}].name",
@@ -88,7 +88,8 @@ def _identity(spec: Spec) -> dict[str, Any]:
         "automountServiceAccountToken": False,
         # Variables of every Service of the namespace would be read as settings by engines (VLLM_PORT).
         "enableServiceLinks": False,
-        "restartPolicy": "Always",
+        # A Job's pods end; the operator makes the next start.
+        "restartPolicy": "Never" if spec.batch else "Always",
         "securityContext": pod_security(),
     }
     if spec.engine.image_pull_secrets:
@@ -161,7 +162,8 @@ def toleration(wanted: Toleration) -> dict[str, Any]:
 
 def _containers(owner: Owner, spec: Spec, plan: Plan, launch: Launch) -> dict[str, Any]:
     own_volumes, own_mounts = _own_volumes(plan, launch)
-    own_mounts += weights.mounts(plan.weights, read_only=True)
+    own_volumes += batch.volumes(spec.batch)
+    own_mounts += batch.mounts(spec.batch) + weights.mounts(plan.weights, read_only=True)
     user_volumes = [user_volume(volume) for volume in spec.pod_template.volumes]
     extra = user_mounts(spec)
     # Only a path:/// source lies in a volume of the user's; no other may keep the weights from being prepared.

@@ -217,7 +217,7 @@ async def test_a_stop_changes_one_number_of_the_very_object(server: StandIn, exe
     assert request.body[-1] == {"op": "replace", "path": "/spec/replicas", "value": 0}
     deployment = cache.deployment(("default", "x"))
     assert deployment is not None
-    assert cache.snapshot(deployment).stateful_sets[0].replicas == 0
+    assert cache.snapshot(deployment).workloads[0].replicas == 0
 
 
 async def test_a_late_stop_of_a_stateful_set_made_anew_changes_nothing(server: StandIn, executor: Executor) -> None:

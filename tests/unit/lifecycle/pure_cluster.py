@@ -50,7 +50,7 @@ from deepseek_operator.lifecycle.records import (
     PullRecord,
     RevisionRecord,
     Snapshot,
-    StatefulSetRecord,
+    WorkloadRecord,
 )
 from deepseek_operator.plan.types import Plan, Refusal
 from deepseek_operator.render.owner import Owner
@@ -62,11 +62,7 @@ from tests.unit.render.samples import H100_PLAN, LAUNCH, spec
 OWNER = Owner(name="x", namespace="default", uid="cr")
 KEYS = ("an api key", "an admin key")
 CONFIG = OperatorConfig()
-_PROJECT = {
-    "StatefulSet": project_stateful_set,
-    "ControllerRevision": project_revision,
-    "Job": project_job,
-}
+_PROJECT = {"StatefulSet": project_stateful_set, "Job": project_job, "ControllerRevision": project_revision}
 
 
 class RefusedError(Exception):
@@ -188,7 +184,7 @@ class PureCluster:
                 status=self.status,
                 paused=self.paused,
             ),
-            stateful_sets={c.group: c for c in children.values() if isinstance(c, StatefulSetRecord)},
+            workloads={c.group: c for c in children.values() if isinstance(c, WorkloadRecord) and c.group >= 0},
             pods={
                 group: tuple(sorted((found for found in pods if found.group == group), key=lambda found: found.rank))
                 for group in groups
@@ -341,9 +337,15 @@ class PureCluster:
         self.objects[key]["metadata"]["resourceVersion"] = str(self._version)
 
     def controllers(self) -> None:
-        """The StatefulSet controller, scheduler and kubelets: pods end, or come up and are ready."""
+        """The workloads' controllers, scheduler and kubelets: pods end, or come up and are ready."""
         self.kubelets_pull()
         pure_controllers.everything(self)
+
+    def end_job(self, kind: str, *, reason: str = "", message: str = "") -> None:
+        """The Job of group 0 gets its last condition: Complete or Failed."""
+        condition = {"type": kind, "status": "True", "reason": reason, "message": message}
+        self.objects["Job", "x-g0"]["status"] = {"conditions": [condition]}
+        self.touched(("Job", "x-g0"))
 
     def break_rank(self, rank: int, *, group: int = 0, **changes: Any) -> None:
         """One pod changes."""

@@ -51,7 +51,7 @@ def new_cluster(**fields: Any) -> PureCluster:
 
 def serving(snapshot: Snapshot, index: int) -> bool:
     """Whether a group serves, by what is seen."""
-    owner, pods = snapshot.stateful_sets.get(index), snapshot.pods.get(index, ())
+    owner, pods = snapshot.workloads.get(index), snapshot.pods.get(index, ())
     return (
         owner is not None
         and len(pods) >= PLAN.nodes_per_group
@@ -277,7 +277,7 @@ class Life(RuleBasedStateMachine):
             return
         before = {group["index"]: group for group in self.cluster.status.get("groups", ())}
         after = {group["index"]: group for group in decision.status.get("groups", ())}
-        up = {index for index in snapshot.stateful_sets if serving(snapshot, index)}
+        up = {index for index in snapshot.workloads if serving(snapshot, index)}
         up = {index for index in up if before.get(index, {}).get("intent", "Run") == "Run"}
 
         def incidents(groups: Mapping[int, Any], index: int) -> Any:
@@ -294,14 +294,14 @@ class Life(RuleBasedStateMachine):
         status = decision.status
         if self.cluster.paused:
             return
-        up = {index for index in snapshot.stateful_sets if serving(snapshot, index)}
+        up = {index for index in snapshot.workloads if serving(snapshot, index)}
         assert status["observedGeneration"] == self.cluster.generation
         assert status["readyReplicas"] == sum(group.get("ready", False) for group in status["groups"])
         assert {group["index"] for group in status["groups"] if group.get("ready")} <= up
         conditions = {condition["type"]: condition["status"] for condition in status["conditions"]}
         if conditions["Ready"] == "True":
             wanted = content(self.cluster.spec, PLAN).hash
-            revisions = [snapshot.stateful_sets[index].revision for index in sorted(up)]
+            revisions = [snapshot.workloads[index].revision for index in sorted(up)]
             assert revisions.count(wanted) >= self.cluster.spec.replicas
         assert (conditions["Available"] == "True") == bool(status["readyReplicas"])
 

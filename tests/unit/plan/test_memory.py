@@ -391,7 +391,7 @@ def test_vllm_refuses_weights_that_are_too_large_and_says_what_would_fit() -> No
     assert "tensor 16 on 16 such devices would fit" in refused.problems[0].message
 
 
-@pytest.mark.parametrize("engine", ["lmdeploy", "tensorrt-llm", "deepseek-infer"])
+@pytest.mark.parametrize("engine", ["lmdeploy", "tensorrt-llm"])
 def test_an_engine_without_a_memory_model_counts_weights_and_nothing_else(engine: str) -> None:
     known = fit_on("H200", TP8)
     fit = fit_on("H200", TP8, engine=engine)
