@@ -24,6 +24,9 @@ from tests.unit.weights.hub import Fault, Hub, serve
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 
+RIGHT = "right"
+
+
 @pytest.fixture
 def hub(site: Site, tmp_path: Path) -> Iterator[Hub]:
     """A hub that pods reach, with a small checkpoint under the name of the model."""
@@ -132,7 +135,7 @@ def test_weights_are_fetched_once_a_node_and_a_restart_fetches_nothing(site: Sit
 
 
 def test_a_wrong_token_is_told_and_a_right_one_needs_no_hand(site: Site, hub: Hub) -> None:
-    hub.token = "right"
+    hub.token = RIGHT
     secret(site, "wrong")
     site.apply(**fetched(hub, tokenSecret={"name": "hub"}))
     condition = wait_for(
@@ -143,7 +146,7 @@ def test_a_wrong_token_is_told_and_a_right_one_needs_no_hand(site: Site, hub: Hu
     assert "(401)" in condition["message"]
     assert "spec.weights.tokenSecret" in condition["message"]
     assert site.deployment()["status"]["groups"][0]["stage"] == "FetchingWeights"
-    secret(site, "right")
+    secret(site, RIGHT)
     site.wait_ready(seconds=300)
     assert site.deployment()["status"]["groups"][0].get("restarts", 0) == 0
     engine = next(c for c in site.pods()[0]["spec"]["containers"] if c["name"] == "engine")
