@@ -130,14 +130,14 @@ def test_the_demos_files_are_cut_from_the_cast(run: Run, origin: Path, tmp_path:
     ]
 
 
-def test_a_damaged_file_stops_the_start_before_the_engine(fetched: Fetcher, run: Run, tmp_path: Path) -> None:
-    weights = planned(tmp_path / "volume", f"hf://{fetched.hub.repository}", revision="main")
-    run(spec(), weights)
-    shard = next(Path(weights.path).glob("*.safetensors"))
+def test_a_damaged_file_stops_the_start_before_the_engine(fetched: Fetcher, program: Program, tmp_path: Path) -> None:
+    fetched()
+    weights = replace(CAST_WEIGHTS, conversion=None, path=str(fetched.target))
+    words = containers(spec(), weights, user_mounts=[])[-1]["command"][2:]
+    words = words[: words.index("--summary")]
+    assert program(*words).code == 0
+    shard = next(fetched.target.glob("*.safetensors"))
     shard.write_bytes(shard.read_bytes()[:-1])
-    # The cast finds its marker contradicted, and makes the file anew.
-    ended = run(spec(), weights)
-    assert ended["verify-weights"].code == 0
-    shard.write_bytes(shard.read_bytes()[:-1])
-    alone = containers(spec(), weights, user_mounts=[])[-1]
-    assert alone["name"] == "verify-weights"
+    ended = program(*words)
+    assert ended.code == 2
+    assert shard.name in ended.stderr
