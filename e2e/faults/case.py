@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Final, Literal, Protocol, Self
 
 from deepseek_operator.control import kinds
 from deepseek_operator.control.leader import LEASE_NAME
@@ -31,7 +31,7 @@ from e2e.faults.rules import (
     Twice,
     writes,
 )
-from e2e.faults.scenarios import Scenario
+from e2e.faults.scenarios import Scenario, Step
 from e2e.faults.user import User
 
 Moment = Literal["before", "after", "409", "429", "500", "dropped", "lost", "twice"]
@@ -51,6 +51,8 @@ FAULTS: Final[dict[Moment, Behaviour]] = {
 
 QUIET_SECONDS: Final = 1.2
 """No write for so long, longer than the operator holds progress back: settled."""
+REPLACED_SECONDS: Final = 120.0
+"""A write that has come must have ended the operator, and the next one must lead, within so long."""
 NEXT_WRITE_SECONDS: Final = 0.3
 """How long an operator that learned of its write may think before it is killed; its next write ends it at once."""
 EQUAL_SECONDS: Final = 30.0
@@ -110,21 +112,30 @@ class KillAt:
         self._write = write
         self._moment = moment
         self._kill = kill
+        self._disarmed = False
         self._ending: asyncio.Task[None] | None = None
 
     async def __call__(self, call: Call, ask: Ask, /) -> Answer:
         """Let earlier writes through, carry this one out, and stop later ones."""
+        if self._disarmed:
+            return await ask(call)
         if self._ending is not None or call.write > self._write:
             await self._end(wait=0.0)
             raise CutError
-        answer = await ask(call)
         if call.write == self._write:
             self.label = call.label
+        answer = await ask(call)
+        if call.write == self._write:
             if self._moment == "before":
                 await self._end(wait=0.0)
                 raise CutError
             answer.delivered = self._soon
         return answer
+
+    def disarm(self) -> bool:
+        """Kill nobody any more, unless the write has come already; whether it has not."""
+        self._disarmed = not self.label
+        return self._disarmed
 
     async def _soon(self) -> None:
         self._ending = asyncio.create_task(self._finish(NEXT_WRITE_SECONDS))
@@ -157,6 +168,22 @@ class OnceAt:
             return await ask(call)
         self.label = call.label
         return await self._behaviour(call, ask)
+
+    def disarm(self) -> bool:
+        """Nobody is killed."""
+        return True
+
+
+class Stage(Protocol):
+    """What playing a scenario needs of its run."""
+
+    user: User
+
+    async def settle(self) -> None:
+        """Return when all rests."""
+
+    async def replace_operator(self) -> None:
+        """Start an operator in the place of a dead one."""
 
 
 class Run:
@@ -231,8 +258,13 @@ class Run:
     async def _is_quiet(self) -> bool:
         if time.monotonic() - self.proxy.last_write < QUIET_SECONDS:
             return False
-        if await self.user.deployment() is None:
+        deployment = await self.user.deployment()
+        if deployment is None:
             return True
+        # Each group that serves is asked for its memory once, and the answer is one more write.
+        groups = deployment.get("status", {}).get("groups", ())
+        if any(group.get("ready") and "memory" not in group for group in groups):
+            return False
         metrics = await self.operator.metrics()
         return (
             metrics.get("deepseek_operator_reconciles_total", 0) >= 1
@@ -273,7 +305,7 @@ async def killed(environment: Environment, wanted: Undisturbed, *, write: int, m
         told = ""
         objects: Objects = []
         try:
-            await _act(run, wanted.scenario, fault)
+            await play(run, wanted.scenario.act, fault)
             told, objects = await _compare(environment, run, wanted)
         except Exception as error:  # noqa: BLE001 - whatever went wrong is the case's result
             told = f"{type(error).__name__}: {error}"
@@ -289,21 +321,34 @@ async def killed(environment: Environment, wanted: Undisturbed, *, write: int, m
         )
 
 
-async def _act(run: Run, scenario: Scenario, fault: KillAt | OnceAt) -> None:
-    """Do what the user does; as soon as the operator is dead, start the next."""
-    acting = asyncio.ensure_future(scenario.act(run.user))
-    killing = asyncio.create_task(fault.done.wait())
+async def play(run: Stage, act: Step, fault: KillAt | OnceAt) -> None:
+    """Do what the user does and see it settle; whenever the operator is dead, start the next.
+
+    The last writes only tell of what users see already: whether one of them is the fault's is known when all rests,
+    not when the user is content.
+    """
+    acting = asyncio.create_task(_act(run, act))
+    replacing = asyncio.create_task(_replace(run, fault))
     try:
-        await asyncio.wait((acting, killing), return_when=asyncio.FIRST_COMPLETED)
-        if isinstance(fault, KillAt) and not killing.done() and not acting.exception():
-            # The write may still come: the last ones only tell of what users see already.
-            await asyncio.wait((killing,), timeout=QUIET_SECONDS)
-        if killing.done():
-            await run.replace_operator()
+        await asyncio.wait((acting, replacing), return_when=asyncio.FIRST_COMPLETED)
+        if replacing.done():
+            await replacing
         await acting
+        if not fault.disarm():
+            await asyncio.wait_for(replacing, REPLACED_SECONDS)
     finally:
         acting.cancel()
-        killing.cancel()
+        replacing.cancel()
+
+
+async def _act(run: Stage, act: Step) -> None:
+    await act(run.user)
+    await run.settle()
+
+
+async def _replace(run: Stage, fault: KillAt | OnceAt) -> None:
+    await fault.done.wait()
+    await run.replace_operator()
 
 
 async def _compare(environment: Environment, run: Run, wanted: Undisturbed) -> tuple[str, Objects]:

@@ -24,7 +24,6 @@ ENGINES: Final = Path(__file__).parents[2] / "operator" / "deepseek_operator" / 
 class Origin:
     """Where the flags of an engine come from."""
 
-    title: str
     flags: Callable[[str], Mapping[str, Mapping[str, Any]]]
     reads: Sequence[str]
     """What its parser takes beyond argparse: see ReleaseFlags."""
@@ -33,16 +32,15 @@ class Origin:
 
 
 ORIGINS: Final[Mapping[str, Origin]] = {
-    "sglang": Origin(title="SGLang", flags=sglang.flags, reads=sglang.READS),
+    "sglang": Origin(flags=sglang.flags, reads=sglang.READS),
     "vllm": Origin(
-        title="vLLM",
         flags=vllm.flags,
         reads=vllm.READS,
         # vllm-ascend 0.23.0.post1 runs vLLM 0.23.0 and adds no flag (platform.py, pre_register_and_update); 0.32.0 is
         # the newest build for processors, which runs without a device.
-        also=frozenset({"0.23.0", "0.32.0", "0.33.0"}),
+        also=frozenset({"0.23.0", "0.32.0"}),
     ),
-    "lmdeploy": Origin(title="LMDeploy", flags=lmdeploy.flags, reads=lmdeploy.READS, also=frozenset({"0.18.0"})),
+    "lmdeploy": Origin(flags=lmdeploy.flags, reads=lmdeploy.READS),
 }
 
 
@@ -54,20 +52,16 @@ def place(engine: str, version: str) -> Path:
 def document(engine: str, version: str) -> str:
     """The text of the file, from the release's own parser."""
     origin = ORIGINS[engine]
-    said = f"{origin.title} {version}'s own argument parser, by e2e/generate/flags.py"
-    return written(origin.title, version, said, origin.flags(version), reads=origin.reads)
+    title = load().engines[engine].title
+    said = f"{title} {version}'s own argument parser, by e2e/generate/flags.py"
+    return written(version, said, origin.flags(version), reads=origin.reads)
 
 
-def written(
-    title: str, version: str, source: str, flags: Mapping[str, Mapping[str, Any]], *, reads: Sequence[str] = ()
-) -> str:
+def written(version: str, source: str, flags: Mapping[str, Mapping[str, Any]], *, reads: Sequence[str] = ()) -> str:
     """A file's text: one flag a line, so that a new release is a readable diff."""
     lines = [f"    {json.dumps(name)}: {json.dumps(flag)}" for name, flag in flags.items()]
     body = ",\n".join(lines)
-    head = "".join(
-        f'  "{key}": {json.dumps(value)},\n'
-        for key, value in (("title", title), ("version", version), ("source", source))
-    )
+    head = f'  "version": {json.dumps(version)},\n  "source": {json.dumps(source)},\n'
     if reads:
         head += f'  "reads": {json.dumps(list(reads))},\n'
     return f'{{\n{head}  "flags": {{\n{body}\n  }}\n}}\n'
@@ -83,7 +77,7 @@ def main() -> None:
     """Writes a file for each release."""
     if len(sys.argv) == 5:
         engine, version, file, commit = sys.argv[1:]
-        text = written(SOURCES[engine].title, version, SOURCES[engine].named(commit), read(engine, Path(file)))
+        text = written(version, SOURCES[engine].named(commit), read(engine, Path(file)))
         wanted = {(engine, version): text}
     else:
         releases = [(each, version) for each in ORIGINS for version in versions(each)]

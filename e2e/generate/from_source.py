@@ -16,7 +16,6 @@ from typing import Any, Final
 class Source:
     """Where an engine defines its flags."""
 
-    title: str
     repository: str
     file: str
     command: str | None
@@ -29,14 +28,11 @@ class Source:
 
 SOURCES: Final[Mapping[str, Source]] = {
     "tensorrt-llm": Source(
-        title="TensorRT-LLM",
         repository="NVIDIA/TensorRT-LLM",
         file="tensorrt_llm/commands/serve.py",
         command="serve",
     ),
-    "deepseek-infer": Source(
-        title="DeepSeek-Infer", repository="deepseek-ai/DeepSeek-V3", file="inference/generate.py", command=None
-    ),
+    "deepseek-infer": Source(repository="deepseek-ai/DeepSeek-V3", file="inference/generate.py", command=None),
 }
 TYPES: Final = {"int": "int", "float": "float"}
 

@@ -33,7 +33,7 @@ class Answer:
     outcomes: tuple[Outcome, ...]
 
 
-def ask(program: str, sources: Path, commands: Sequence[Mapping[str, Any]] = (), **request: Any) -> Answer:
+def ask(program: str, sources: Path, commands: Sequence[Sequence[str]] = (), **request: Any) -> Answer:
     """Lets a program judge commands; ``flags=True`` asks for the list of flags.
 
     Raises:
@@ -42,7 +42,7 @@ def ask(program: str, sources: Path, commands: Sequence[Mapping[str, Any]] = (),
     """
     done = subprocess.run(
         [sys.executable, "-I", str(PROGRAMS / f"{program}.py"), str(sources)],
-        input=json.dumps({"commands": list(commands), **request}),
+        input=json.dumps({"commands": [list(command) for command in commands], **request}),
         capture_output=True,
         text=True,
         timeout=CHECK_SECONDS,

@@ -21,8 +21,8 @@ def parse(command: Sequence[str], version: str) -> Outcome:
 
 def check(commands: Sequence[Sequence[str]], version: str) -> tuple[Outcome, ...]:
     """What a release makes of every command, in the order given."""
-    requests = [{"argv": after(PROGRAM, command)} for command in commands]
-    return ask("lmdeploy", sources(LMDEPLOY, version), requests).outcomes
+    words = [after(PROGRAM, command) for command in commands]
+    return ask("lmdeploy", sources(LMDEPLOY, version), words).outcomes
 
 
 def flags(version: str) -> dict[str, dict[str, Any]]:

@@ -22,5 +22,5 @@ def parse(command: Sequence[str], version: str = VERSION) -> Outcome:
 
 def check(commands: Sequence[Sequence[str]], version: str = VERSION) -> tuple[Outcome, ...]:
     """What a release makes of every command, in the order given."""
-    requests = [{"argv": after(PROGRAM, command)} for command in commands]
-    return ask("ray", sources(RAY, version), requests).outcomes
+    words = [after(PROGRAM, command) for command in commands]
+    return ask("ray", sources(RAY, version), words).outcomes

@@ -45,7 +45,6 @@ class Package:
 
 SGLANG: Final = Package(name="sglang", modules=("sglang",), platform="manylinux_2_34_x86_64")
 VLLM: Final = Package(name="vllm", modules=("vllm",), platform=None)
-VLLM_ASCEND: Final = Package(name="vllm-ascend", modules=("vllm_ascend",), platform=None)
 LMDEPLOY: Final = Package(name="lmdeploy", modules=("lmdeploy",), platform="win_amd64")
 RAY: Final = Package(name="ray", modules=("ray",), platform="win_amd64")
 TORCH: Final = Package(name="torch", modules=("torch",), platform="macosx_11_0_arm64")

@@ -14,11 +14,16 @@ from typing import Any, Final
 import yaml
 
 from deepseek_operator.api.crd import crd_yaml
+from deepseek_operator.catalog.load import load
+from deepseek_operator.cli.matrix import cells
+from deepseek_operator.cli.support import page
+from e2e.release.golden import golden
 from e2e.release.reference import reference
 from e2e.release.values import Values
 
 ROOT: Final = Path(__file__).parents[2]
 CHART: Final = ROOT / "charts" / "deepseek-operator"
+GOLDEN: Final = ROOT / "tests" / "unit" / "engines" / "golden"
 INSTALL: Final = ROOT / "manifests" / "install.yaml"
 NAMESPACE: Final = "deepseek-operator"
 
@@ -31,11 +36,14 @@ _INSTALL_HEADER: Final = """\
 
 def generated() -> dict[Path, str]:
     """Every generated file that needs no other program, with what it should contain."""
+    found = list(cells(load()))
     return {
         ROOT / "crds" / "deepseekdeployments.yaml": crd_yaml(),
         CHART / "files" / "crd.yaml": crd_yaml(),
         CHART / "values.schema.json": values_schema(),
         ROOT / "docs" / "reference.md": reference(),
+        ROOT / "docs" / "support-matrix.md": page(found),
+        **{GOLDEN / f"{engine}.txt": text for engine, text in golden(found).items()},
     }
 
 

@@ -1,6 +1,6 @@
 """What every program of this package does with its input: commands in, one outcome for each out.
 
-Input: ``{"commands": [{"argv": […], …}], …}``. Output: ``{"flags": {…}, "outcomes": [{"error": null | "…", "values":
+Input: ``{"commands": [["--flag", …], …], …}``. Output: ``{"flags": {…}, "outcomes": [{"error": null | "…", "values":
 {…}}]}``: the parser's refusal or that of the checks after it, and what the parser made of the words, by destination.
 """
 
@@ -30,13 +30,20 @@ def quiet() -> None:
     logging.disable(logging.CRITICAL)
 
 
-def respond(judge: Callable[[Mapping[str, Any], Mapping[str, Any]], Outcome], flags: Callable[[], Any]) -> None:
-    """Answers the request on standard input: ``judge`` gets a command and the whole request."""
-    request = json.load(sys.stdin)
+def asked() -> Mapping[str, Any]:
+    """The request on standard input."""
+    request: Mapping[str, Any] = json.load(sys.stdin)
+    return request
+
+
+def respond(
+    request: Mapping[str, Any], judge: Callable[[list[str]], Outcome], flags: Callable[[], Mapping[str, Any]]
+) -> None:
+    """Answers the request on standard output."""
     with contextlib.redirect_stdout(io.StringIO()):
         answer = {
             "flags": flags() if request.get("flags") else {},
-            "outcomes": [judge(command, request) for command in request["commands"]],
+            "outcomes": [judge(command) for command in request["commands"]],
         }
     json.dump(answer, sys.stdout, default=str)
 
@@ -57,7 +64,8 @@ def parsed(
         error = " ".join(complaint.getvalue().rpartition(": error: ")[2].split())
     except Exception as raised:  # noqa: BLE001 - engines refuse with asserts and with every kind of exception
         where = traceback.extract_tb(raised.__traceback__)[-1]
-        error = f"{type(raised).__name__}: {raised} ({Path(where.filename).name}: {where.line})"
+        said = " ".join(str(raised).split())
+        error = f"{type(raised).__name__}: {said} ({Path(where.filename).name}: {where.line})"
     return {"error": error, "values": {key: value for key, value in found.items() if isinstance(value, PLAIN)}}
 
 

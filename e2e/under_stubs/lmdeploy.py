@@ -8,15 +8,11 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from e2e.under_stubs.answer import Outcome, flags_of, parsed, quiet, respond
+from e2e.under_stubs.answer import Outcome, asked, flags_of, parsed, quiet, respond
 from e2e.under_stubs.stubs import install
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 EXECUTED = (
     "lmdeploy.cli",
@@ -37,11 +33,10 @@ def main() -> None:
     serve = importlib.import_module("lmdeploy.cli.serve").SubCliServe
     serve.add_parsers()
 
-    def judge(command: Mapping[str, Any], request: Mapping[str, Any]) -> Outcome:
-        del request
-        return parsed(lambda: vars(top.parser.parse_args(["serve", *command["argv"]])))
+    def judge(command: list[str]) -> Outcome:
+        return parsed(lambda: vars(top.parser.parse_args(["serve", *command])))
 
-    respond(judge, lambda: flags_of(serve.subparsers.choices["api_server"]))
+    respond(asked(), judge, lambda: flags_of(serve.subparsers.choices["api_server"]))
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import click
 
-from e2e.under_stubs.answer import PLAIN, Outcome, quiet, respond
+from e2e.under_stubs.answer import PLAIN, Outcome, asked, quiet, respond
 from e2e.under_stubs.stubs import install
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 EXECUTED = (
     "ray._common.constants",
@@ -57,15 +57,14 @@ def main() -> None:
         started = symmetric.curate_and_validate_ray_start_args(words[:at])
         return {**understood("start", ["--address", found["address"], "--block", *started]), **found}
 
-    def judge(command: Mapping[str, Any], request: Mapping[str, Any]) -> Outcome:
-        del request
+    def judge(command: list[str]) -> Outcome:
         try:
-            found = parse(command["argv"])
+            found = parse(command)
         except click.ClickException as error:
             return {"error": error.format_message(), "values": {}}
         return {"error": None, "values": {key: value for key, value in found.items() if isinstance(value, PLAIN)}}
 
-    respond(judge, dict)
+    respond(asked(), judge, dict)
 
 
 if __name__ == "__main__":

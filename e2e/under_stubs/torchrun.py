@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from e2e.under_stubs.answer import Outcome, flags_of, parsed, quiet, respond
+from e2e.under_stubs.answer import Outcome, asked, flags_of, parsed, quiet, respond
 from e2e.under_stubs.stubs import install
 
 if TYPE_CHECKING:
@@ -41,11 +41,10 @@ def main() -> None:
         fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
         return {**vars(arguments), **fields, "program": words}
 
-    def judge(command: Mapping[str, Any], request: Mapping[str, Any]) -> Outcome:
-        del request
-        return parsed(lambda: parse(command["argv"]))
+    def judge(command: list[str]) -> Outcome:
+        return parsed(lambda: parse(command))
 
-    respond(judge, lambda: flags_of(run.get_args_parser()))
+    respond(asked(), judge, lambda: flags_of(run.get_args_parser()))
 
 
 if __name__ == "__main__":

@@ -13,22 +13,26 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from e2e.under_stubs.answer import Outcome, flags_of, parsed, quiet, respond
+from e2e.under_stubs.answer import Outcome, asked, flags_of, parsed, quiet, respond
 from e2e.under_stubs.stubs import install
+from e2e.under_stubs.vllm_checks import check, pretend
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import argparse
 
 EXECUTED = (
     "vllm._version",
     "vllm.config",
     "vllm.engine.arg_utils",
     "vllm.entrypoints.chat_utils",
+    "vllm.entrypoints.cli.serve",
     "vllm.entrypoints.cli.types",
     "vllm.entrypoints.common.cli_args",
     "vllm.entrypoints.constants",
     "vllm.entrypoints.launchers.cli_args",
+    "vllm.entrypoints.launchers.launcher",
     "vllm.entrypoints.launchers.utils.constants",
+    "vllm.entrypoints.openai.api_server",
     "vllm.entrypoints.openai.cli_args",
     "vllm.entrypoints.utils",
     "vllm.envs",
@@ -38,6 +42,7 @@ EXECUTED = (
     "vllm.platforms",
     "vllm.plugins",
     "vllm.ray.lazy_utils",
+    "vllm.renderers.chat_utils",
     "vllm.reasoning",
     "vllm.scalar_type",
     "vllm.tasks",
@@ -56,16 +61,6 @@ PARSERS = (
     "vllm.entrypoints.openai.cli_args",
 )
 """Where ``make_arg_parser`` is, newest first: 0.33, 0.32, 0.23."""
-DEVICES = {"nvidia": ("CUDA", "cuda"), "amd": ("ROCM", "cuda"), "ascend": ("OOT", "npu"), "cpu": ("CPU", "cpu")}
-
-
-def pretend(vendor: str) -> None:
-    """A platform of the vendor: vLLM asks the driver, which is not here."""
-    platforms = importlib.import_module("vllm.platforms")
-    interface = importlib.import_module("vllm.platforms.interface")
-    name, device = DEVICES[vendor]
-    kind = {"_enum": interface.PlatformEnum[name], "device_name": device, "device_type": device}
-    platforms._current_platform = type("Pretended", (interface.Platform,), kind)()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def make_parser(source: Path) -> tuple[Any, Any]:
@@ -77,23 +72,27 @@ def make_parser(source: Path) -> tuple[Any, Any]:
 
 
 def main() -> None:
-    """Answers the request on standard input."""
+    """Answers the request on standard input: also ``vendor``, ``devices`` of a node and ``model``, a config.json."""
     quiet()
+    request = asked()
     source = Path(sys.argv[1])
     install(source, ("vllm",), EXECUTED)
     # The parser's patterns are plain ones.
     sys.modules["regex"] = re
-    pretend("nvidia")
+    pretend(request["vendor"], request["devices"])
     parser, module = make_parser(source)
+    # A template is a file of the image, which is not here.
+    module.validate_chat_template = lambda _: None
 
-    def judge(command: Mapping[str, Any], request: Mapping[str, Any]) -> Outcome:
-        del request
-        return parsed(
-            lambda: vars(parser.parse_args(command["argv"])),
-            lambda _: module.validate_parsed_serve_args(parser.parse_args(command["argv"])),
-        )
+    def complete(arguments: argparse.Namespace) -> None:
+        module.validate_parsed_serve_args(arguments)
+        check(arguments, request["model"])
 
-    respond(judge, lambda: flags_of(parser))
+    def judge(command: list[str]) -> Outcome:
+        # Checks change what was parsed, so they get a parse of their own.
+        return parsed(lambda: vars(parser.parse_args(command)), lambda _: complete(parser.parse_args(command)))
+
+    respond(request, judge, lambda: flags_of(parser))
 
 
 if __name__ == "__main__":

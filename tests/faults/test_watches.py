@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from e2e.faults.proxy import ProxyThread
-from e2e.faults.rules import Behaviour, CutStream, Events, Gone, Match, OldLists, Rule, repeat
+from e2e.faults.rules import Behaviour, CutStream, Events, Gone, Match, OldLists, Refuse, Rule, repeat
 from tests.faults.conftest import StartOperator
 from tests.faults.test_requests import PATIENCE, live, lived_well
 from tests.world import World, eventually
@@ -20,15 +20,16 @@ pytestmark = pytest.mark.usefixtures("h100")
 
 @pytest.mark.parametrize(
     "fault",
-    [Gone(), CutStream(1), Events(repeat)],
-    ids=["410", "cut after one event", "every event twice"],
+    [Gone(), Refuse(410), Refuse(403), Refuse(500), CutStream(1), Events(repeat)],
+    ids=["410", "410 as answer", "403 as answer", "500 as answer", "cut after one event", "every event twice"],
 )
 def test_every_watch_may_be_broken(world: World, proxy: ProxyThread, start: StartOperator, fault: Behaviour) -> None:
     rule = proxy.rule(Rule(Match(verbs=("watch",)), fault))
-    start(verifySeconds=VERIFY_SECONDS)
+    operator = start(verifySeconds=VERIFY_SECONDS)
     live(world)
     lived_well(world)
     assert rule.seen >= 8
+    assert operator.alive, "it went through all that in one life"
 
 
 def test_what_a_silent_watch_keeps_back_is_found_by_comparing(

@@ -27,7 +27,7 @@ def rights_in_code() -> dict[tuple[str, str], set[str]]:
     """The table in the docstring of ``control/kinds.py``: (group, resource) to verbs."""
     assert kinds.__doc__ is not None
     kept_by = (
-        "kopf watch|own watch|list at verify|list at planning|never read|with its volume|"
+        "kopf watch|own watch, or read|list at verify|list at planning|never read|with its volume|"
         "read while stuck|read when it exists|read by the elector"
     )
     rows = re.findall(rf"^(\w+) +(?:{kept_by}) +(.*)$", kinds.__doc__, re.MULTILINE)
@@ -93,7 +93,7 @@ def granted(role: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
 
 def test_the_operator_may_do_what_its_table_of_kinds_says_and_nothing_else() -> None:
     leader = installed("Role", "deepseek-operator-leader")
-    assert len(rights_in_code()) == len(kinds.ALL) + 2 + len(kinds.POD_GROUPS)  # status, finalizers
+    assert len(rights_in_code()) == len(kinds.ALL) + 3 + len(kinds.POD_GROUPS)  # status, finalizers, log
     catalog = installed("Role", "deepseek-operator-catalog")
     roles = (installed("ClusterRole"), leader, catalog)
     everything = granted({"rules": [rule for role in roles for rule in role["rules"]]})
@@ -101,6 +101,7 @@ def test_the_operator_may_do_what_its_table_of_kinds_says_and_nothing_else() -> 
     everything["", "persistentvolumes"] = rights_in_code()["", "persistentvolumes"]
     assert everything == rights_in_code()
     assert ("", "persistentvolumes") not in granted(roles[0])
+    assert granted(roles[0])["", "configmaps"] == {"get"}, "of other namespaces only the one that a deployment names"
     assert granted(catalog) == {("", "configmaps"): {"get", "list", "watch"}, ("events.k8s.io", "events"): {"create"}}
     assert granted(leader).keys() == {("coordination.k8s.io", "leases")}
     named = [rule for rule in leader["rules"] if rule["verbs"] != ["create"]]

@@ -24,9 +24,9 @@ from deepseek_operator.catalog.load import load
 from deepseek_operator.lifecycle.entries import Incident
 from deepseek_operator.lifecycle.groups import fail, given_up
 from deepseek_operator.lifecycle.nodes import next_loss
-from deepseek_operator.lifecycle.planning import launch_plan, plan_spec
+from deepseek_operator.lifecycle.planning import launch_plan, plan_spec, with_own_model
 from deepseek_operator.lifecycle.policy import read_policy
-from deepseek_operator.lifecycle.records import ContainerRecord, NodeRecord
+from deepseek_operator.lifecycle.records import ConfigRecord, ContainerRecord, NodeRecord
 from deepseek_operator.lifecycle.resolve import read_spec
 from deepseek_operator.lifecycle.rollout import plan_groups
 from deepseek_operator.lifecycle.watchdogs import watchdogs
@@ -35,6 +35,7 @@ from deepseek_operator.plan.types import Facts, Refusal
 from deepseek_operator.render.apply_order import all_objects
 from deepseek_operator.render.owner import Owner
 from deepseek_operator.render.revision import revision_hash
+from e2e.sglang_parser import DEEPSEEK_V3
 from tests.unit.lifecycle.observed import NOW, OTHER, entry, limits, pod, serving_entry
 
 NODES = Path(__file__).resolve().parents[2] / "e2e" / "cluster" / "nodes"
@@ -63,9 +64,13 @@ WORDS = {
 }
 """Strings whose pattern or meaning a generic word does not meet."""
 
+CONFIG_MAPS = {("own", "config.json"): json.dumps(DEEPSEEK_V3)}
+"""What exists, by name and key."""
+OWN_MODEL = {**BASE, "weights": {"source": "pvc://claim/path"}}
 COMPANIONS: dict[str, dict[str, Any]] = {
     "spec.engine.env[]": {"name": "SOME_NAME", "value": "v"},
     "spec.weights.tokenSecret": {"name": "token"},
+    "spec.modelConfig": {"name": "own"},
     "spec.access.from[]": {"podLabels": {"app": "web"}},
     "spec.scheduling.tolerations[]": {"key": "k", "operator": "Equal", "value": "v", "effect": "NoSchedule"},
     "spec.podTemplate.volumeMounts[]": {"name": "v", "mountPath": "/other"},
@@ -74,6 +79,8 @@ COMPANIONS: dict[str, dict[str, Any]] = {
 
 
 BASES: dict[str, dict[str, Any]] = {
+    "spec.modelConfig.name": OWN_MODEL,
+    "spec.modelConfig.key": OWN_MODEL,
     # H100 serves INT8, and DeepSeek-R1 has INT8 weights of another publisher only.
     "spec.weights.allowVariant": {
         **BASE,
@@ -159,6 +166,12 @@ def outcome(text: str, nodes: str = H100) -> str:
         return f"refused {error}"
     if broken := rule_problems(name="x", spec=spec):
         return f"refused {broken}"
+    if spec.config_json is not None:
+        config_json = CONFIG_MAPS.get((spec.config_json.name, spec.config_json.key))
+        found = with_own_model(spec, spec.config_json, ConfigRecord(text=config_json), catalog)
+        if isinstance(found, Refusal):
+            return f"refused {found.problems}"
+        catalog = found
     inventory = take_inventory(
         [read_node(node) for node in yaml.safe_load((NODES / nodes).read_text())["items"]],
         catalog,

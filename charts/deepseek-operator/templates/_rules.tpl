@@ -22,10 +22,18 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, delete]
+# The last lines of an engine that failed.
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
 # Generated API keys are posted once and never read back.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [create]
+# The one that spec.modelConfig names; none is listed.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get]
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get, create, delete]

@@ -63,6 +63,11 @@ class EngineFeatures(Model):
     """Speculative decoding with the model's own multi-token-prediction layer."""
     torch_compile: bool = False
     """torch.compile of the decode path; for small batches."""
+    deepep: bool = False
+    """Spreads whole experts over all ranks and moves tokens to them by DeepEP, for large batches on several nodes.
+    Expert parallelism is then as wide as tensor parallelism, and FP8 may use more than 16 ranks."""
+    redundant_experts: Annotated[int, Field(ge=0, le=256)] = 0
+    """Copies of busy experts that the engine's balancer (EPLB) places; only with deepep."""
 
 
 class Engine(Model):
@@ -77,7 +82,8 @@ class Engine(Model):
     image_pull_secrets: Annotated[list[ObjectName], Field(max_length=8)] = []
     """Names of Secrets for pulling the image."""
     args: Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=1024)]], Field(max_length=64)] = []
-    """Further engine arguments, added last. Arguments that the operator owns are refused, unknown ones too."""
+    """Further engine arguments, added last. Arguments that the operator owns are refused. Unknown flags and values are
+    refused too; with an image of your own they are a warning."""
     env: Annotated[list[EnvVar], Field(max_length=64)] = []
     """Further environment variables of the engine container."""
     features: EngineFeatures = EngineFeatures()
@@ -143,6 +149,15 @@ class SecretKey(Model):
     """Name of the Secret."""
     key: Annotated[str, StringConstraints(max_length=253, pattern=r"^[-._A-Za-z0-9]+$")] = "token"
     """Key in the Secret."""
+
+
+class ConfigMapKey(Model):
+    """A key of a ConfigMap in the same namespace."""
+
+    name: ObjectName
+    """Name of the ConfigMap."""
+    key: Annotated[str, StringConstraints(max_length=253, pattern=r"^[-._A-Za-z0-9]+$")] = "config.json"
+    """Key in the ConfigMap."""
 
 
 class Weights(Model):
@@ -312,7 +327,11 @@ class Spec(Model):
     """What to serve. Only `model` is needed."""
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=253)]
-    """A model of the catalogue: its id or its Hugging Face repository, e.g. deepseek-ai/DeepSeek-V3-0324."""
+    """A model of the catalogue: its id or its Hugging Face repository, e.g. deepseek-ai/DeepSeek-V3-0324. With
+    `modelConfig` any name."""
+    config_json: Annotated[ConfigMapKey | None, Field(alias="modelConfig")] = None
+    """The config.json of a model of your own, of DeepSeek-V2's, V3's or V3.2's architecture; its weights are named in
+    `weights.source`. It is read when the deployment is planned: a later change of the ConfigMap changes no group."""
     revision: Annotated[str, StringConstraints(max_length=64, pattern=r"^[A-Za-z0-9._-]+$")] | None = None
     """Revision of the repository: a commit, branch or tag."""
     served_name: Annotated[str, StringConstraints(max_length=253, pattern=r"^[!-9;-~]+$")] | None = None

@@ -47,6 +47,7 @@ CONDITION_TYPES: Final = (
     "Stalled",
     "NetworkIsolated",
     "MemoryAsPlanned",
+    "RuntimeSupported",
 )
 """Every condition the operator sets; the CRD's default for status has them all as Unknown."""
 
@@ -171,12 +172,18 @@ class Incident(Model):
     """CamelCase reason."""
     exit_code: int | None = None
     """Exit code of the engine container."""
+    signal: Reason | None = None
+    """Signal that ended it, by its name, where the exit code tells of one."""
+    ended_at: Time | None = None
+    """When the engine ended, by its node's clock."""
     message: Text | None = None
     """The container's last words, or what was seen."""
     diagnosis: Reason | None = None
     """What the last words are known to mean."""
     remedy: Text | None = None
     """What would help."""
+    log: Annotated[list[Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=32)] | None = None
+    """Last lines of the engine's log, without tokens and keys; of the latest incident only."""
 
 
 class ReportedMemory(Model):

@@ -57,6 +57,29 @@ class SplitRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Vulnerability:
+    """A published flaw of some releases, and what of a configuration exposes it."""
+
+    id: str
+    """CVE number."""
+    since: str = "0"
+    """First release that has it."""
+    before: str
+    """First release without it."""
+    exposed_by: Literal["attentionData", "openApi", "argument", "variable", "multiNode"]
+    """attentionData: attention data parallelism. openApi: an API without keys. argument, variable: one of ``names`` is
+    set. multiNode: a group that spans nodes."""
+    names: tuple[str, ...] = ()
+    isolated: bool = False
+    """Only other pods could reach it, which the group's NetworkPolicy keeps out; on the host's network none applies."""
+    summary: str
+    """What it lets whom do, as the end of a sentence."""
+    remedy: str
+    """What makes the configuration safe on such a release."""
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFacts:
     """One inference engine."""
 
@@ -69,10 +92,13 @@ class EngineFacts:
     unserved: tuple[Unserved, ...] = ()
     """The first that matches is told."""
     splits: SplitRules = field(default_factory=SplitRules)
+    deepep_architectures: tuple[str, ...] = ()
+    """Architectures on which experts can be spread by DeepEP."""
     sparse_architectures: tuple[str, ...] = ()
     """Architectures that have kernels for DeepSeek-V3.2's sparse attention."""
     grouped_query: bool = True
     """Serves the distilled models, too (grouped-query attention)."""
+    vulnerabilities: tuple[Vulnerability, ...] = ()
     kv_precisions: Mapping[str, tuple[KVPrecision, ...]] = field(default_factory=dict)
     """KV cache precisions by architecture; an architecture that is not named: what its accelerators say."""
     source: str

@@ -75,6 +75,10 @@ class MemoryRules:
     """KV page in tokens by architecture, where it is not 1."""
     sparse_page_size: int
     """The same for sparse attention."""
+    deepep_mib: float
+    """What DeepEP's buffers take beyond the reserve."""
+    deepep_prefill_graph_mib: float
+    """The same for its prefill graphs."""
     sparse_fp8_cache: tuple[str, ...]
     """Architectures whose cache of sparse attention is FP8 unless asked otherwise."""
     load_overhead_gib: float

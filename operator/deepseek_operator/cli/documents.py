@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
@@ -36,23 +37,28 @@ class Deployment:
     uid: str | None
     """None where the object was not read from a cluster."""
     spec: Spec
+    config_json: str | None = None
+    """What stands in the ConfigMap of spec.modelConfig, where a file has it."""
 
 
-def read_deployments(path: str, *, namespace: str) -> list[Deployment]:
-    """The DeepSeekDeployments of a file, in its order; ``namespace`` is for those that name none.
+def read_deployments(paths: Sequence[str], *, namespace: str) -> list[Deployment]:
+    """The DeepSeekDeployments of files, in their order; ``namespace`` is for those that name none.
 
-    Objects of other APIs beside them (a claim, a Secret) are left alone, with a note on stderr.
+    A ConfigMap that ``spec.modelConfig`` names may stand beside them. Objects of other APIs (a claim, a Secret) are
+    left alone, with a note on stderr.
 
     Raises:
-        InvalidInputError: none is there, or one of them is wrong; every problem of the file is listed.
+        InvalidInputError: a file has none, one of them is wrong, or two are the same object; every problem is listed.
     """
-    documents = read_documents(path)
-    ours = [document for document in documents if _is_meant_for_us(document)]
-    if not ours:
-        raise InvalidInputError(_nothing_for_us(path, documents))
-    for document in documents:
-        if document not in ours:
-            tell(f"note: {path}: a {document.get('kind')} is no {KIND}; left alone")
+    ours: list[dict[str, Any]] = []
+    others: list[tuple[str, dict[str, Any]]] = []
+    for path in paths:
+        documents = read_documents(path)
+        found = [document for document in documents if _is_meant_for_us(document)]
+        if not found:
+            raise InvalidInputError(_nothing_for_us(path, documents))
+        others += [(path, document) for document in documents if document not in found]
+        ours += found
     deployments: list[Deployment] = []
     problems: list[Problem] = []
     for document in ours:
@@ -60,9 +66,15 @@ def read_deployments(path: str, *, namespace: str) -> list[Deployment]:
             deployments.append(parse_deployment(document, namespace=namespace))
         except InvalidInputError as error:
             problems.extend(_located(error.problems, document) if len(ours) > 1 else error.problems)
+    problems += _repeated(deployments)
     if problems:
         raise InvalidInputError(*problems)
-    return deployments
+    maps = {_identity(document, namespace): document for _, document in others if document.get("kind") == "ConfigMap"}
+    wanted = {(each.namespace, each.spec.config_json.name) for each in deployments if each.spec.config_json}
+    for path, document in others:
+        if document.get("kind") != "ConfigMap" or _identity(document, namespace) not in wanted:
+            tell(f"note: {path}: a {document.get('kind')} is no {KIND}; left alone")
+    return [_with_config(each, maps) for each in deployments]
 
 
 def parse_deployment(document: Mapping[str, Any], *, namespace: str) -> Deployment:
@@ -128,6 +140,29 @@ def parse_model(model: type[AnyModel], data: Any, *, place: str) -> AnyModel:
         raise InvalidInputError(
             *(_problem(model, detail, place=place) for detail in error.errors(include_url=False))
         ) from None
+
+
+def _identity(document: Mapping[str, Any], namespace: str) -> tuple[str, str]:
+    metadata = document.get("metadata") or {}
+    return str(metadata.get("namespace") or namespace), str(metadata.get("name"))
+
+
+def _with_config(deployment: Deployment, maps: Mapping[tuple[str, str], Mapping[str, Any]]) -> Deployment:
+    """The deployment with the config.json that its ConfigMap holds, where a file has that."""
+    named = deployment.spec.config_json
+    found = maps.get((deployment.namespace, named.name)) if named else None
+    if named is None or found is None:
+        return deployment
+    return replace(deployment, config_json=(found.get("data") or {}).get(named.key))
+
+
+def _repeated(deployments: Iterable[Deployment]) -> Iterable[Problem]:
+    """Objects that stand there twice: only one of them would be left in a cluster."""
+    counts = Counter((each.namespace, each.name) for each in deployments)
+    for (namespace, name), count in counts.items():
+        if count > 1:
+            message = f"{name} stands there {count} times in the namespace {namespace}; give each a name of its own"
+            yield Problem(field="metadata.name", reason="Repeated", message=message)
 
 
 def _located(problems: Iterable[Problem], document: Mapping[str, Any]) -> Iterable[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -14,7 +15,7 @@ from deepseek_operator.cli.catalogs import read_catalog
 from deepseek_operator.cli.exits import Exit, failures_as_exit_codes, tell_problems
 from deepseek_operator.cli.files import read_documents
 from deepseek_operator.cli.options import CatalogFiles, Output
-from deepseek_operator.cli.output import console, write_json, write_yaml
+from deepseek_operator.cli.output import console, picture_width, write_json, write_yaml
 from deepseek_operator.cli.picture import draw_memory
 from deepseek_operator.plan.choices import find_products
 from deepseek_operator.plan.explain import fit_document, problem_document
@@ -25,6 +26,26 @@ from deepseek_operator.plan.types import Parallelism
 
 _USUAL_DEVICES: Final = 8
 """Devices of a node where no product says it."""
+_OPTIONS: Final = {
+    "spec.model": "--model",
+    "spec.precision": "--precision",
+    "spec.hardware.product": "--product",
+    "spec.parallelism.tensor": "--tensor",
+    "spec.parallelism.pipeline": "--pipeline",
+    "spec.parallelism.attentionData": "--attention-data",
+    "spec.parallelism.expert": "--expert",
+    "spec.parallelism": "--tensor",
+    "spec.engine.features.mtp": "--mtp",
+    "spec.engine.name": "--engine",
+    "spec.engine.version": "--engine-version",
+    "spec.context.maxLength": "--context-length",
+    "spec.context.kvCachePrecision": "--kv-cache",
+    "memFraction": "--mem-fraction",
+    "product": "--product",
+    "precision": "--precision",
+    "engine": "--engine",
+}
+"""What the fields of the resource are called here, the longer ones first."""
 
 Size = Annotated[int, typer.Option(min=1, metavar="N")]
 OptionalSize = Annotated[int | None, typer.Option(min=1, metavar="N")]
@@ -95,22 +116,33 @@ def fit(  # noqa: PLR0913 - each option of the command is an argument
                 catalog=known,
             )
         except InvalidInputError as error:
+            problems = [_in_options(each) for each in error.problems]
             _write(
                 {
                     "fits": False,
                     "engine": engine,
                     "kvTokens": None,
-                    "problems": [problem_document(each) for each in error.problems],
+                    "problems": [problem_document(each) for each in problems],
                 },
                 output,
             )
-            raise
+            raise InvalidInputError(*problems) from None
+        answer = replace(answer, problems=tuple(map(_in_options, answer.problems)))
         _write(fit_document(answer, engine=engine), output)
         if output is Output.TEXT:
             screen = console()
-            screen.print(draw_memory(answer, width=screen.width))
+            screen.print(draw_memory(answer, width=picture_width(screen)))
         tell_problems(answer.problems)
         raise typer.Exit(Exit.GOOD if answer.fits else Exit.NOTHING_FITS)
+
+
+def _in_options(problem: Problem) -> Problem:
+    """A problem in the words of this command: it has options, and no resource."""
+    message = problem.message
+    for field, option in _OPTIONS.items():
+        if field.startswith("spec."):
+            message = message.replace(field, option)
+    return replace(problem, field=_OPTIONS.get(problem.field, problem.field), message=message)
 
 
 def _model(name: str) -> str | Dimensions:

@@ -16,16 +16,20 @@ class Output(StrEnum):
     YAML = "yaml"
 
 
-ResourceFile = Annotated[
-    str,
-    typer.Option("--filename", "-f", metavar="FILE", help="DeepSeekDeployments, YAML or JSON; - reads stdin."),
+ResourceFiles = Annotated[
+    list[str],
+    typer.Option(
+        "--filename", "-f", metavar="FILE", help="DeepSeekDeployments, YAML or JSON; - reads stdin. Repeatable."
+    ),
 ]
 NodesFile = Annotated[
     str | None,
     typer.Option(
         "--nodes",
         metavar="FILE",
-        help="What `kubectl get nodes -o yaml` printed. Without it the current context's nodes are read.",
+        help="What `kubectl get nodes -o yaml` printed; `kubectl get nodes,pods,storageclasses -A -o yaml` tells of "
+        "devices in use, too, and resourceslices,deviceclasses,resourceclaims of those that DRA drivers publish. "
+        "Without it the current context is asked.",
     ),
 ]
 Namespace = Annotated[

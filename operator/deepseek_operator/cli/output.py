@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 
 _PLAIN_WIDTH: Final = 100
+"""Of boxes and bars, where no terminal says how wide it is."""
+_UNBOUNDED: Final = 10_000
 
 
 class _Dumper(yaml.SafeDumper):
@@ -48,9 +50,14 @@ def write_yaml_stream(documents: Iterable[Any]) -> None:
 
 
 def console() -> Console:
-    """Where pictures go: colour and the terminal's width in a terminal, plain text of a fixed width elsewhere."""
+    """Where pictures go: colour and the terminal's width in a terminal, plain text whose lines never wrap elsewhere."""
     found = Console(file=sys.stdout, highlight=False)
     if found.is_terminal:
         return found
-    # A log or a pipe has no width of its own; rich's guess of 80 would wrap most lines.
-    return Console(file=sys.stdout, highlight=False, width=_PLAIN_WIDTH, color_system=None)
+    # A log or a pipe has no width of its own, and what reads it (grep, a diff) reads lines.
+    return Console(file=sys.stdout, highlight=False, width=_UNBOUNDED, color_system=None)
+
+
+def picture_width(screen: Console) -> int:
+    """How wide boxes and bars may be."""
+    return screen.width if screen.is_terminal else _PLAIN_WIDTH

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.columns import Columns
 from rich.console import Group
+from rich.constrain import Constrain
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.text import Text
@@ -42,11 +43,11 @@ class Segment:
 
 
 def draw(outcome: Plan | Refusal, *, title: str, groups: int, width: int) -> RenderableType:
-    """The whole picture, at most ``width`` characters wide."""
+    """The whole picture; its boxes are at most ``width`` characters wide, its sentences as wide as the console."""
     if isinstance(outcome, Plan):
         body: list[RenderableType] = [
             _summary(outcome, title=title, groups=groups),
-            _nodes(outcome, width=width),
+            Constrain(_nodes(outcome, width=width), width),
             _legend(outcome),
         ]
     else:
@@ -197,7 +198,7 @@ def _considered(candidates: tuple[Candidate, ...]) -> Iterator[RenderableType]:
             (f"{candidate.verdict} ", _VERDICT_STYLES[candidate.verdict]),
             f"{candidate.product}{nodes}: {candidate.reason}",
         )
-        yield Padding(line, (0, 0, 0, 2))
+        yield Padding(line, (0, 0, 0, 2), expand=False)
 
 
 def _warnings(warnings: tuple[str, ...]) -> Iterator[Text]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deepseek_operator.api.problems import InvalidInputError
 from deepseek_operator.cli.catalogs import read_catalog, warnings_of
-from deepseek_operator.cli.documents import Deployment, read_config, read_deployments
+from deepseek_operator.cli.documents import read_config, read_deployments
 from deepseek_operator.cli.exits import Exit, failures_as_exit_codes, tell_problems
 from deepseek_operator.cli.options import (  # typer reads them at run time
     CatalogFiles,
@@ -19,18 +19,19 @@ from deepseek_operator.cli.options import (  # typer reads them at run time
     Namespace,
     NodesFile,
     Output,
-    ResourceFile,
+    ResourceFiles,
 )
-from deepseek_operator.cli.output import console, write_json, write_yaml
+from deepseek_operator.cli.output import console, picture_width, write_json, write_yaml
 from deepseek_operator.cli.picture import draw
 from deepseek_operator.cli.planning import (
-    catalog_with,
+    Planned,
     compare_placements,
-    facts,
     launch_of,
-    plan_deployment,
+    plan_all,
     plan_what_if,
+    surroundings,
     view_cluster,
+    with_configs,
 )
 from deepseek_operator.cli.tables import draw_assumptions, draw_placements, parse_assumption
 from deepseek_operator.plan.comparison import Row, placements_document
@@ -41,15 +42,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from deepseek_operator.api.config import OperatorConfig
-    from deepseek_operator.catalog.extend import Extended
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answer:
     """Everything that was asked about one deployment."""
 
-    deployment: Deployment
-    outcome: Plan | Refusal
+    planned: Planned
     placements: tuple[Row, ...] | None
     """None: not asked for."""
     what_if: tuple[tuple[HardwareClass, Plan | Refusal], ...]
@@ -57,7 +56,7 @@ class _Answer:
 
 def plan(  # noqa: PLR0913 - each option of the command is an argument
     *,
-    filename: ResourceFile,
+    filename: ResourceFiles,
     nodes: NodesFile = None,
     output: Output = typer.Option(Output.TEXT, "--output", "-o", help="text is a picture."),  # noqa: B008 - typer
     namespace: Namespace = "default",
@@ -89,33 +88,33 @@ def plan(  # noqa: PLR0913 - each option of the command is an argument
             deployments = read_deployments(filename, namespace=namespace)
             assumptions = [parse_assumption(each) for each in what_if or ()]
             found = read_catalog(catalog)
-            found = replace(found, catalog=catalog_with(found.catalog, deployments, model_config))
+            deployments = with_configs(deployments, model_config=model_config, nodes_file=nodes)
         except InvalidInputError as error:
             if output is not Output.TEXT:
                 refusal = Refusal(problems=error.problems, considered=(), waits_for_cluster=False)
                 _write([plan_document(refusal, launch=None, groups=0)], output)
             raise
-        view = view_cluster(nodes)
-        known = facts(view, settings, default_storage_class=default_storage_class)
+        view = view_cluster(nodes, found.catalog)
+        around = surroundings(view, found.catalog, settings, default_storage_class=default_storage_class)
         answers = [
             _Answer(
-                deployment=each,
-                outcome=plan_deployment(each, view, known, found.catalog),
-                placements=tuple(compare_placements(each, view, known, found.catalog)) if compare else None,
-                what_if=tuple(plan_what_if(each, view, known, found.catalog, assumed) for assumed in assumptions),
+                planned=each,
+                placements=tuple(compare_placements(each, around)) if compare else None,
+                what_if=tuple(plan_what_if(each, around, assumed) for assumed in assumptions),
             )
-            for each in deployments
+            for each in plan_all(deployments, around)
         ]
         if output is Output.TEXT:
             _show(answers)
         else:
-            _write([_document(each, settings, found, several=len(answers) > 1) for each in answers], output)
-        raise typer.Exit(verdict([(each.deployment, each.outcome) for each in answers]))
+            seen = (*warnings_of(found), *view.unseen)
+            _write([_document(each, settings, seen, several=len(answers) > 1) for each in answers], output)
+        raise typer.Exit(verdict([each.planned for each in answers]))
 
 
-def verdict(outcomes: Sequence[tuple[Deployment, Plan | Refusal]]) -> Exit:
+def verdict(planned: Sequence[Planned]) -> Exit:
     """The exit code of several outcomes, the worst one; refusals are told on stderr."""
-    refusals = [(deployment, outcome) for deployment, outcome in outcomes if isinstance(outcome, Refusal)]
+    refusals = [(each.deployment, each.outcome) for each in planned if isinstance(each.outcome, Refusal)]
     for deployment, refusal in refusals:
         tell_problems(refusal.problems, about=f"{deployment.name}: ")
     if not refusals:
@@ -124,10 +123,10 @@ def verdict(outcomes: Sequence[tuple[Deployment, Plan | Refusal]]) -> Exit:
     return Exit.NOTHING_FITS if waits else Exit.INPUT_WRONG
 
 
-def _document(answer: _Answer, config: OperatorConfig, found: Extended, *, several: bool) -> dict[str, Any]:
-    deployment = answer.deployment
-    document = _planned(deployment, answer.outcome, config, found)
-    document["warnings"] += warnings_of(found)
+def _document(answer: _Answer, config: OperatorConfig, warnings: tuple[str, ...], *, several: bool) -> dict[str, Any]:
+    deployment = answer.planned.deployment
+    document = _planned(answer.planned, answer.planned.outcome, config)
+    document["warnings"] += warnings
     if answer.placements is not None:
         document["placements"] = placements_document(answer.placements)
     if answer.what_if:
@@ -138,7 +137,7 @@ def _document(answer: _Answer, config: OperatorConfig, found: Extended, *, sever
                     "product": hardware.product,
                     "devices": hardware.accelerators_per_node,
                 },
-                **_planned(deployment, outcome, config, found),
+                **_planned(answer.planned, outcome, config),
             }
             for hardware, outcome in answer.what_if
         ]
@@ -146,11 +145,9 @@ def _document(answer: _Answer, config: OperatorConfig, found: Extended, *, sever
     return identity | document if several else document
 
 
-def _planned(
-    deployment: Deployment, outcome: Plan | Refusal, config: OperatorConfig, found: Extended
-) -> dict[str, Any]:
-    launch = launch_of(deployment, outcome, config, found.catalog) if isinstance(outcome, Plan) else None
-    return plan_document(outcome, launch=launch, groups=deployment.spec.replicas)
+def _planned(planned: Planned, outcome: Plan | Refusal, config: OperatorConfig) -> dict[str, Any]:
+    launch = launch_of(planned, outcome, config) if isinstance(outcome, Plan) else None
+    return plan_document(outcome, launch=launch, groups=planned.deployment.spec.replicas)
 
 
 def _write(documents: list[dict[str, Any]], output: Output) -> None:
@@ -162,8 +159,10 @@ def _write(documents: list[dict[str, Any]], output: Output) -> None:
 def _show(answers: Sequence[_Answer]) -> None:
     screen = console()
     for answer in answers:
-        deployment = answer.deployment
-        picture = draw(answer.outcome, title=deployment.name, groups=deployment.spec.replicas, width=screen.width)
+        deployment = answer.planned.deployment
+        picture = draw(
+            answer.planned.outcome, title=deployment.name, groups=deployment.spec.replicas, width=picture_width(screen)
+        )
         screen.print(picture)
         if answer.placements:
             screen.print("", draw_placements(answer.placements))

@@ -9,27 +9,27 @@ import typer
 
 from deepseek_operator.cli.catalogs import read_catalog
 from deepseek_operator.cli.documents import read_config, read_deployments
-from deepseek_operator.cli.exits import failures_as_exit_codes
+from deepseek_operator.cli.exits import failures_as_exit_codes, tell
 from deepseek_operator.cli.options import (  # typer reads them at run time
     CatalogFiles,
     ConfigFile,
     DefaultStorageClass,
+    ModelConfigFile,
     Namespace,
     NodesFile,
     Output,
-    ResourceFile,
+    ResourceFiles,
 )
 from deepseek_operator.cli.output import write_json, write_yaml_stream
 from deepseek_operator.cli.plan import verdict
-from deepseek_operator.cli.planning import facts, launch_of, plan_deployment, view_cluster
+from deepseek_operator.cli.planning import launch_of, plan_all, surroundings, view_cluster, with_configs
 from deepseek_operator.plan.types import Plan
 from deepseek_operator.render.apply_order import all_objects
 from deepseek_operator.render.owner import Owner
 
 if TYPE_CHECKING:
     from deepseek_operator.api.config import OperatorConfig
-    from deepseek_operator.catalog.types import Catalog
-    from deepseek_operator.cli.documents import Deployment
+    from deepseek_operator.cli.planning import Planned
 
 UNKNOWN_UID: Final = "00000000-0000-0000-0000-000000000000"
 """Stands for the UID that the API server will give: owner references and labels carry it."""
@@ -37,12 +37,13 @@ UNKNOWN_UID: Final = "00000000-0000-0000-0000-000000000000"
 
 def render(
     *,
-    filename: ResourceFile,
+    filename: ResourceFiles,
     nodes: NodesFile = None,
     output: Output = typer.Option(Output.YAML, "--output", "-o", help="text is a list of names."),  # noqa: B008 - typer
     namespace: Namespace = "default",
     config: ConfigFile = None,
     default_storage_class: DefaultStorageClass = None,
+    model_config: ModelConfigFile = None,
     catalog: CatalogFiles = None,
 ) -> None:
     """Print every object the operator would create, in apply order; the same input gives the same bytes.
@@ -51,29 +52,35 @@ def render(
     """
     with failures_as_exit_codes():
         settings = read_config(config)
-        deployments = read_deployments(filename, namespace=namespace)
-        view = view_cluster(nodes)
-        known = facts(view, settings, default_storage_class=default_storage_class)
+        deployments = with_configs(
+            read_deployments(filename, namespace=namespace), model_config=model_config, nodes_file=nodes
+        )
         found = read_catalog(catalog).catalog
-        outcomes = [(deployment, plan_deployment(deployment, view, known, found)) for deployment in deployments]
-        code = verdict(outcomes)
+        view = view_cluster(nodes, found)
+        around = surroundings(view, found, settings, default_storage_class=default_storage_class)
+        planned = plan_all(deployments, around)
+        for each in planned:
+            for warning in each.outcome.warnings:
+                tell(f"warning: {each.deployment.name}: {warning}")
+        code = verdict(planned)
         if not code:
             _write(
                 [
                     manifest
-                    for deployment, outcome in outcomes
-                    if isinstance(outcome, Plan)
-                    for manifest in objects_of(deployment, outcome, settings, found)
+                    for each in planned
+                    if isinstance(each.outcome, Plan)
+                    for manifest in objects_of(each, each.outcome, settings)
                 ],
                 output,
             )
         raise typer.Exit(code)
 
 
-def objects_of(deployment: Deployment, plan: Plan, config: OperatorConfig, catalog: Catalog) -> list[dict[str, Any]]:
+def objects_of(planned: Planned, plan: Plan, config: OperatorConfig) -> list[dict[str, Any]]:
     """The objects of one deployment, in apply order."""
+    deployment = planned.deployment
     owner = Owner(name=deployment.name, namespace=deployment.namespace, uid=deployment.uid or UNKNOWN_UID)
-    launch = launch_of(deployment, plan, config, catalog)
+    launch = launch_of(planned, plan, config)
     return all_objects(owner, deployment.spec, plan, launch, config=config)
 
 

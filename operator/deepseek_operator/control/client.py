@@ -13,7 +13,7 @@ from kubernetes.aio import config as kubernetes_config
 
 from deepseek_operator import __version__
 from deepseek_operator.api.names import FIELD_MANAGER
-from deepseek_operator.control.kinds import Kind
+from deepseek_operator.control.kinds import POD, Kind
 
 APPLY_PATCH = "application/apply-patch+yaml"
 JSON_PATCH = "application/json-patch+json"
@@ -22,6 +22,10 @@ METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v
 
 REQUEST_SECONDS = 30
 PAGE_SIZE = 500
+LOG_LIMIT = 2**17
+"""Bytes of a log's end that are kept."""
+LOG_READ_LIMIT = 2**22
+"""Bytes of one log that are read at all."""
 
 
 class ApiError(Exception):
@@ -121,6 +125,32 @@ class KubeClient:
             if not token:
                 return
             query["continue"] = token
+
+    async def log(self, namespace: str, pod: str, container: str, *, lines: int, previous: bool) -> str:
+        """The last lines of a container's log, of its last run but one with ``previous``.
+
+        Raises ApiError where there is no such run, and what the kubelet says when it cannot be asked. At most
+        ``LOG_LIMIT`` bytes are kept, the last ones; the server's own limit would cut the end.
+        """
+        query = {"container": container, "tailLines": str(lines), "previous": str(previous).lower()}
+        path = POD.path(namespace, pod, subresource="log")
+        response = await self._send("GET", path, query=query, accept="*/*")
+        tail, seen = bytearray(), 0
+        try:
+            if response.status >= 400:
+                raise _error(response.status, await response.read(), None)
+            async for part in response.response.content.iter_chunked(2**16):
+                seen += len(part)
+                tail = (tail + part)[-LOG_LIMIT:]
+                if seen > LOG_READ_LIMIT:
+                    break
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise UnreachableError(f"GET {path}: {error!r}") from error
+        finally:
+            response.response.close()
+        # A line that begins in the middle may begin in the middle of a key.
+        whole = tail if seen <= LOG_LIMIT else tail.partition(b"\n")[2]
+        return whole.decode(errors="replace")
 
     async def watch(
         self, kind: Kind, *, namespace: str | None, resource_version: str, seconds: int

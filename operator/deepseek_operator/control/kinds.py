@@ -5,7 +5,7 @@ kind                   kept by             verbs
 =====================  ==================  ============================================================
 DeepSeekDeployment     kopf watch          get list watch; status: update; finalizers: update
 StatefulSet            kopf watch          get list watch create patch delete
-Pod                    kopf watch          get list watch delete
+Pod                    kopf watch          get list watch delete; log: get
 Node                   kopf watch          get list watch
 Service                kopf watch          get list watch create patch delete
 NetworkPolicy          kopf watch          get list watch create patch delete
@@ -15,7 +15,7 @@ StorageClass           list at verify      list
 ResourceSlice          list at verify      list
 DeviceClass            list at verify      list
 ResourceClaim          list at planning    list
-ConfigMap              own watch           get list watch
+ConfigMap              own watch, or read  get list watch
 Secret                 never read          create
 Job                    kopf watch          get list watch create patch delete
 PersistentVolume       read when it exists get create patch
@@ -31,13 +31,15 @@ No finalizer is ever set; the right to is what the admission plugin OwnerReferen
 asks of those who write ``blockOwnerDeletion``. Children are watched by label, so that the streams carry only our own.
 Pods and ResourceClaims of others are listed, not watched, and only when a plan is made (``usage``). ResourceSlices and
 DeviceClasses are absent from clusters without DRA, which counts as none.
-ConfigMaps are read in the operator's own namespace only, those that extend the catalogue.
+ConfigMaps are watched in the operator's own namespace only, those that extend the catalogue. Elsewhere the one that
+``spec.modelConfig`` names is read, never listed, and only when a plan is made; nothing of it but what is wrong with it
+reaches status.
 Secrets are never read: whoever may create a deployment must not reach other people's Secrets through the operator.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from deepseek_operator.api import names
@@ -124,6 +126,8 @@ RESOURCE_CLAIM: Final = Kind(kind="ResourceClaim", group="resource.k8s.io", vers
 CONFIG_MAP: Final = Kind(
     kind="ConfigMap", group="", version="v1", plural="configmaps", selector=f"{names.CATALOG_LABEL}=true"
 )
+MODEL_CONFIG: Final = replace(CONFIG_MAP, selector="")
+"""A ConfigMap that a deployment names."""
 EVENT: Final = Kind(kind="Event", group="events.k8s.io", version="v1", plural="events")
 LEASE: Final = Kind(kind="Lease", group="coordination.k8s.io", version="v1", plural="leases")
 

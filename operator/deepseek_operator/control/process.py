@@ -28,8 +28,10 @@ from deepseek_operator.control.cache import Cache, Key
 from deepseek_operator.control.catalogue import Catalogue
 from deepseek_operator.control.client import ApiError, KubeClient, NotFoundError, UnreachableError
 from deepseek_operator.control.execute import Executor
+from deepseek_operator.control.lastlines import LogReader
 from deepseek_operator.control.leader import LEASE_NAME, Elector
 from deepseek_operator.control.limiter import WriteLimiter
+from deepseek_operator.control.login import login
 from deepseek_operator.control.metrics import GROUPS, QUEUE_DEPTH
 from deepseek_operator.control.progress import ProgressReader
 from deepseek_operator.control.queue import WorkQueue
@@ -81,7 +83,7 @@ class Operator:
             await self._client.close()
             raise
         registry = kopf.OperatorRegistry()
-        kopf.on.login(registry=registry)(kopf.login_via_client)
+        kopf.on.login(registry=registry)(login)
         kopf.on.startup(registry=registry)(self._start)
         kopf.on.cleanup(registry=registry)(self._finish)
         watch.register(registry, self._cache, self._seen, self._relist)
@@ -102,6 +104,7 @@ class Operator:
         self._elector = Elector(self._client, namespace=_own_namespace(), name=lease, identity=identity)
         self._reporter = Reporter(self._enqueue)
         self._progress = ProgressReader(self._enqueue)
+        self._logs = LogReader(self._client, self._enqueue)
         self._catalogue = Catalogue(
             self._client,
             namespace=_own_namespace(),
@@ -111,6 +114,7 @@ class Operator:
         self._verifier = Verifier(self._client, self._cache, load(), namespaces=self._namespaces)
         port = int(os.environ.get("HTTP_PORT", HTTP_PORT))
         self._http = await http.serve(port=port, healthy=self._unhealthy, ready=self._unready)
+        QUEUE_DEPTH.set_function(lambda: len(self._queue))
         for part in (
             self._lead(),
             self._verify(),
@@ -127,6 +131,7 @@ class Operator:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._reporter.close()
         await self._progress.close()
+        await self._logs.close()
         await self._elector.release()
         await self._http.cleanup()
         await self._client.close()
@@ -186,6 +191,7 @@ class Operator:
                 catalogue=self._catalogue,
                 reporter=self._reporter,
                 progress=self._progress,
+                logs=self._logs,
             ),
             queue=self._queue,
             config=self._config,
@@ -231,7 +237,6 @@ class Operator:
 
     async def _gauges(self) -> None:
         while True:
-            QUEUE_DEPTH.set(len(self._queue))
             counts: dict[Stage, int] = {}
             for key in self._cache.keys:
                 deployment = self._cache.deployment(key)

@@ -6,10 +6,12 @@ import json
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Final, Literal
 
 from deepseek_operator.api import names
-from deepseek_operator.lifecycle.evidence import masked
+from deepseek_operator.lifecycle.clock import moment, stamp
+from deepseek_operator.lifecycle.masking import masked
 from deepseek_operator.lifecycle.records import (
     ChildRecord,
     ContainerRecord,
@@ -140,6 +142,7 @@ def project_pod(body: Body) -> PodRecord:
         created=metadata.get("creationTimestamp", ""),
         ready_changed=conditions.get("Ready", {}).get("lastTransitionTime") or "",
         terminating_until=metadata.get("deletionTimestamp", ""),
+        deletion_asked=_deletion_asked(metadata),
         disruption=_true(conditions.get("DisruptionTarget", {})).get("reason", ""),
         ip=status.get("podIP", ""),
         job=job,
@@ -162,6 +165,14 @@ def _read_rate(steps: Sequence[tuple[str, ContainerRecord]]) -> int:
     except (ValueError, TypeError, KeyError):
         return 0
     return rate if isinstance(rate, int) and rate > 0 else 0
+
+
+def _deletion_asked(metadata: Body) -> str:
+    """The API server keeps the end of the grace, not its beginning."""
+    if until := metadata.get("deletionTimestamp"):
+        grace = timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
+        return stamp(moment(until) - grace)
+    return ""
 
 
 def _place(metadata: Body) -> tuple[str, int, int]:

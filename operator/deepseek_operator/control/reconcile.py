@@ -16,7 +16,7 @@ from deepseek_operator.api import names
 from deepseek_operator.api.config import OperatorConfig
 from deepseek_operator.api.resource import Toleration
 from deepseek_operator.catalog.types import Catalog
-from deepseek_operator.control import kinds
+from deepseek_operator.control import kinds, model_config
 from deepseek_operator.control.cache import Cache, Key
 from deepseek_operator.control.carry import carry_out
 from deepseek_operator.control.catalogue import Catalogue
@@ -28,6 +28,7 @@ from deepseek_operator.control.client import (
     UnreachableError,
 )
 from deepseek_operator.control.execute import Executor, TooEarlyError, is_owned
+from deepseek_operator.control.lastlines import LogReader
 from deepseek_operator.control.leader import LeadershipLostError
 from deepseek_operator.control.metrics import INCIDENTS, RECONCILE_SECONDS, RECONCILES
 from deepseek_operator.control.progress import ProgressReader
@@ -37,11 +38,12 @@ from deepseek_operator.control.reported import Reporter
 from deepseek_operator.control.troubles import FRESH_SECONDS, Troubles, starting
 from deepseek_operator.control.usage import Usage
 from deepseek_operator.control.verify import Verifier
-from deepseek_operator.lifecycle.actions import Decision
+from deepseek_operator.lifecycle.actions import Decision, Event
 from deepseek_operator.lifecycle.decide import decide
 from deepseek_operator.lifecycle.outcome import Outcome
-from deepseek_operator.lifecycle.records import ChildKey, DeploymentRecord, Snapshot
+from deepseek_operator.lifecycle.records import ChildKey, ConfigRecord, DeploymentRecord, Snapshot
 from deepseek_operator.lifecycle.resolve import Surroundings, resolve
+from deepseek_operator.lifecycle.transitions import latest_incidents
 from deepseek_operator.plan.inventory import take_inventory
 from deepseek_operator.plan.types import Facts, Inventory
 from deepseek_operator.render.revision import unpack
@@ -63,6 +65,7 @@ class Observers:
     catalogue: Catalogue
     reporter: Reporter
     progress: ProgressReader
+    logs: LogReader
 
 
 class Reconciler:
@@ -87,6 +90,7 @@ class Reconciler:
         self._catalogue = observers.catalogue
         self._reporter = observers.reporter
         self._progress = observers.progress
+        self._logs = observers.logs
         self._config = config
         self._inventories: dict[tuple[Toleration, ...], Inventory] = {}
         self._inventories_of: tuple[int, Catalog | None] = (-1, None)
@@ -145,13 +149,18 @@ class Reconciler:
         await self._look_twice(deployment)
         taken = await self._still_taken(deployment)
         decision = await self._decide(deployment, taken)
-        current = await self._publish(deployment, decision)
+        # The stop takes the log away with the pod: reading begins now, beside what follows.
+        self._logs.look(deployment, decision.status, self._cache.pods(deployment))
+        current, events = await self._publish(deployment, decision)
         carried = await carry_out(self._executor, current, decision.actions, withheld=taken)
         if (carried.taken, carried.told) != (taken, self._unable.get(key, "")):
             self._unable[key] = carried.told
             current = self._cache.deployment(key) or current
             decision = await self._decide(current, carried.taken)
-            await self._publish(current, decision)
+            events += (await self._publish(current, decision))[1]
+        # Told after it was done: a stop waits for nothing that can be told later.
+        for event in events:
+            await self._executor.record(current, event)
         if carried.failure:
             raise carried.failure
         self._reporter.look(current, self._cache.pods(current))
@@ -190,6 +199,8 @@ class Reconciler:
         self._unable.pop(key, None)
         for copied in self._of(deployment.uid) if deployment else ():
             del self._copies[copied]
+        if deployment:
+            self._logs.forget(deployment.uid)
 
     async def _find_copies(self, deployment: DeploymentRecord, snapshot: Snapshot) -> None:
         """Revisions that groups run and whose ControllerRevision is gone, out of the StatefulSets."""
@@ -224,23 +235,34 @@ class Reconciler:
         keys = (secrets.token_urlsafe(32), secrets.token_urlsafe(32))
         seen = self._usage.version
         snapshot, outcome = self._resolve(deployment, taken, keys)
+        config = None
+        if outcome.wants_config and outcome.spec is not None:
+            config = await model_config.read_model_config(self._client, deployment, outcome.spec)
+            snapshot, outcome = self._resolve(deployment, taken, keys, config)
         if outcome.plan is not None and not outcome.stored and await self._usage.renew(seen=seen):
             # A plan is about to be made for good: choose by what is in use now.
-            snapshot, outcome = self._resolve(deployment, taken, keys)
+            snapshot, outcome = self._resolve(deployment, taken, keys, config)
         if outcome.refusal is not None and outcome.refusal.waits_for_cluster:
             nodes = self._cache.nodes_version
             wait = await self._verifier.renew_devices()
             if wait is not None:
                 self._queue.add_after((deployment.namespace, deployment.name), wait)
             if self._cache.nodes_version != nodes:
-                snapshot, outcome = self._resolve(deployment, taken, keys)
+                snapshot, outcome = self._resolve(deployment, taken, keys, config)
+        if config is not None and outcome.plan is None:
+            # Nothing watches the ConfigMap: it may come, or be mended.
+            self._queue.add_after((deployment.namespace, deployment.name), model_config.RETRY_SECONDS)
         if outcome.plan is not None and outcome.spec is not None:
             groups = 0 if outcome.spec.suspend else outcome.spec.replicas
             self._usage.claim(deployment.uid, outcome.plan, groups=groups)
         return decide(snapshot, outcome, now=datetime.now(UTC))
 
     def _resolve(
-        self, deployment: DeploymentRecord, taken: ChildKey | None, keys: tuple[str, str]
+        self,
+        deployment: DeploymentRecord,
+        taken: ChildKey | None,
+        keys: tuple[str, str],
+        config: ConfigRecord | None = None,
     ) -> tuple[Snapshot, Outcome]:
         snapshot = self._cache.snapshot(
             deployment,
@@ -253,7 +275,8 @@ class Reconciler:
             troubles = {**troubles, deployment.uid: unable}
         lost = {owner.revision for owner in snapshot.stateful_sets.values()} - snapshot.revisions.keys()
         copies = {key[1]: self._copies[key] for key in self._of(deployment.uid) if key[1] in lost}
-        snapshot = replace(snapshot, troubles=troubles, copies=copies)
+        lines = dict(self._logs.found(deployment.uid))
+        snapshot = replace(snapshot, troubles=troubles, copies=copies, model_config=config, last_lines=lines)
         around = Surroundings(
             catalog=self._catalogue.current,
             config=self._config,
@@ -270,15 +293,18 @@ class Reconciler:
         )
         return snapshot, resolve(snapshot, around, keys=keys)
 
-    async def _publish(self, deployment: DeploymentRecord, decision: Decision) -> DeploymentRecord:
-        """Write status if it changed, then tell about transitions."""
+    async def _publish(
+        self, deployment: DeploymentRecord, decision: Decision
+    ) -> tuple[DeploymentRecord, tuple[Event, ...]]:
+        """Write status if it changed. Returns the deployment as it is then, and the transitions to tell of."""
         if decision.status == deployment.status:
-            return deployment
+            return deployment, ()
         key = (deployment.namespace, deployment.name)
         wait = self._told.get(key, 0.0) + STATUS_SECONDS - time.monotonic()
-        if wait > 0 and not _pressing(deployment.status, decision.status):
+        pressing = _pressing(deployment.status, decision.status)
+        if wait > 0 and not pressing:
             self._queue.add_after(key, wait)
-            return deployment
+            return deployment, ()
         self._told[key] = time.monotonic()
         try:
             current = await self._executor.write_status(deployment, decision.status)
@@ -286,13 +312,11 @@ class Reconciler:
             # Deleted, and the watch has not told yet.
             self._cache.forget(kinds.DEPLOYMENT, deployment.uid)
             raise
-        if _pressing(deployment.status, decision.status):
+        if pressing:
             # What was recorded may allow the next step, and no event need come to say so.
             self._queue.add(key)
-        for event in decision.events:
-            await self._executor.record(deployment, event)
         _count_incidents(deployment.status, decision.status)
-        return current
+        return current, decision.events
 
     async def _still_taken(self, deployment: DeploymentRecord) -> ChildKey | None:
         """The foreign object that status complains about, if it still exists."""
@@ -349,8 +373,6 @@ def _essence(status: Mapping[str, Any]) -> object:
 
 
 def _count_incidents(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    known = {g["index"]: g.get("incidents", [])[:1] for g in before.get("groups", ())}
-    for group in after["groups"]:
-        latest = group.get("incidents", [])[:1]
-        if latest and latest != known.get(group["index"]):
-            INCIDENTS.labels(reason=latest[0]["reason"]).inc()
+    for _, old, latest in latest_incidents(before, after):
+        if old.get("time") != latest["time"]:
+            INCIDENTS.labels(reason=latest["reason"]).inc()

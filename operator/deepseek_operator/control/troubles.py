@@ -16,7 +16,7 @@ from typing import Any, Final
 from deepseek_operator.control import kinds
 from deepseek_operator.control.client import ApiError, KubeClient, UnreachableError
 from deepseek_operator.lifecycle.clock import moment
-from deepseek_operator.lifecycle.evidence import masked
+from deepseek_operator.lifecycle.masking import masked
 from deepseek_operator.lifecycle.records import Snapshot
 
 logger = logging.getLogger(__name__)

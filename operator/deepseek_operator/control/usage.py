@@ -24,7 +24,7 @@ from deepseek_operator.catalog.types import Catalog
 from deepseek_operator.control import kinds
 from deepseek_operator.control.cache import Cache
 from deepseek_operator.control.client import KubeClient
-from deepseek_operator.plan.occupancy import IMPLICIT_PREFIX, Waiting, allocated, requested, reserve, without
+from deepseek_operator.plan.occupancy import Waiting, allocated, holders, requested, reserve, without
 from deepseek_operator.plan.types import Plan
 
 FRESH_SECONDS: Final = 5.0
@@ -43,12 +43,7 @@ class Usage:
     def __init__(self, client: KubeClient, cache: Cache, catalog: Catalog, *, namespaces: tuple[str, ...]) -> None:
         self._client = client
         self._cache = cache
-        published = [vendor.published for vendor in catalog.vendors.values() if vendor.published is not None]
-        self._resources = frozenset(
-            [name for vendor in catalog.vendors.values() for name in vendor.resources]
-            + [IMPLICIT_PREFIX + each.device_class for each in published]
-        )
-        self._drivers = frozenset(each.driver for each in published)
+        self._by = holders(catalog)
         self._namespaces = namespaces or (None,)
         self._lock = asyncio.Lock()
         self._fresh_until = float("-inf")
@@ -101,7 +96,7 @@ class Usage:
         for namespace in self._namespaces:
             async for page in self._client.pages(_ANY_POD, namespace=namespace, fields=_BOUND):
                 for pod in page["items"]:
-                    devices = requested(pod, self._resources)
+                    devices = requested(pod, self._by.resources)
                     if devices:
                         owner = _owner(pod)
                         bound[owner][pod["spec"]["nodeName"]] += devices
@@ -109,7 +104,7 @@ class Usage:
             if self._cache.published:
                 async for page in self._client.pages(kinds.RESOURCE_CLAIM, namespace=namespace):
                     for claim in page["items"]:
-                        for node in allocated(claim, self._drivers):
+                        for node in allocated(claim, self._by.drivers):
                             bound[_FOREIGN][node] += 1
         self._bound, self._pods = {owner: dict(nodes) for owner, nodes in bound.items()}, dict(pods)
         took = time.monotonic() - started

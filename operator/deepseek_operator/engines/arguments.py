@@ -90,7 +90,8 @@ def _arguments(words: Sequence[str], flags: ReleaseFlags) -> Iterator[_Finding]:
             yield _unknown(field, name, flags)
         elif flag.name in owned:
             yield _owned(field, flag, owned[flag.name])
-        elif flag.name == name.partition(".")[0] or "." not in name:
+        elif "." not in name:
+            # A field of a JSON value is the engine's to check: the list does not have them.
             given = [attached, *values] if equals else values
             yield from _value_problems(field, flag, given, attached=bool(equals))
 
@@ -107,8 +108,8 @@ def _unknown(field: str, name: str, flags: ReleaseFlags) -> _Finding:
     if not name.startswith("--") or name == "--":
         return _certainly(field, "InvalidArgument", f"{name!r} is not a flag; flags begin with two dashes")
     owned = owned_flags(flags.engine)
-    release = f"{flags.title} {flags.version}"
-    if new := successor(flags.engine, name):
+    release = f"{load().engines[flags.engine].title} {flags.version}"
+    if new := successor(flags, name):
         return _by_release(field, "RemovedArgument", f"{release} no longer has {name}; {new}")
     matches = flags.starting_with(name)
     found = {flags.by_spelling[match].name for match in matches}

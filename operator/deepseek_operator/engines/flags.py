@@ -43,8 +43,6 @@ class ReleaseFlags:
     """All flags of one release of an engine."""
 
     engine: str
-    title: str
-    """The engine's name as people write it."""
     version: str
     exact: bool
     """Whether they are those of the version asked for; else those of the nearest release that is known."""
@@ -55,11 +53,16 @@ class ReleaseFlags:
     nested: bool
     """Whether a JSON value's fields may be flags of their own, ``--compilation-config.mode`` (vLLM)."""
 
+    def read(self, spelling: str) -> str:
+        """A spelling as the engine's parser reads it."""
+        if not (self.underscores and spelling.startswith("--")):
+            return spelling
+        head, dot, rest = spelling.partition(".")
+        return f"{head.replace('_', '-')}{dot}{rest}"
+
     def find(self, spelling: str) -> Flag | None:
         """The flag of this spelling, as the engine would read it; abbreviations are not considered."""
-        if spelling.startswith("--") and self.underscores:
-            head, dot, rest = spelling.partition(".")
-            spelling = f"{head.replace('_', '-')}{dot}{rest}"
+        spelling = self.read(spelling)
         found = self.by_spelling.get(spelling)
         if found is None and self.nested and "." in spelling:
             whole = self.by_spelling.get(spelling.partition(".")[0])
@@ -68,11 +71,12 @@ class ReleaseFlags:
 
     def starting_with(self, prefix: str) -> tuple[str, ...]:
         """Spellings that argparse would consider for an abbreviation."""
+        prefix = self.read(prefix)
         return tuple(sorted(spelling for spelling in self.by_spelling if spelling.startswith(prefix)))
 
     def nearest(self, spelling: str) -> str | None:
         """The spelling that was probably meant."""
-        return next(iter(difflib.get_close_matches(spelling, self.by_spelling, n=1)), None)
+        return next(iter(difflib.get_close_matches(self.read(spelling), self.by_spelling, n=1)), None)
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -91,9 +95,9 @@ def _renamed() -> Mapping[str, Mapping[str, Mapping[str, str]]]:
     return found
 
 
-def successor(engine: str, spelling: str) -> str | None:
-    """What to write instead of a flag that earlier releases had; None: nothing is known of it."""
-    entry = _renamed().get(engine, {}).get(spelling.replace("_", "-") if engine == "vllm" else spelling)
+def successor(flags: ReleaseFlags, spelling: str) -> str | None:
+    """What to write instead of a flag that other releases have; None: nothing is known of it."""
+    entry = _renamed().get(flags.engine, {}).get(flags.read(spelling))
     return None if entry is None else entry["instead"]
 
 
@@ -144,7 +148,6 @@ def release_flags(engine: str, version: str) -> ReleaseFlags:
         by_spelling |= dict.fromkeys([name, *flag.aliases], flag)
     return ReleaseFlags(
         engine=engine,
-        title=document["title"],
         version=chosen,
         exact=_numbers(chosen) == _numbers(version),
         by_spelling=by_spelling,

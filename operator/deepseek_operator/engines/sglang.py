@@ -17,6 +17,7 @@ from deepseek_operator.engines.environment import environment
 from deepseek_operator.engines.flags import release_flags
 from deepseek_operator.engines.prometheus import samples
 from deepseek_operator.engines.types import Body, Commands, Health, ReportedMemory, Start
+from deepseek_operator.plan.memory_sglang import dispatched_requests
 from deepseek_operator.plan.types import Plan
 
 RENDEZVOUS_PORT: Final = 20000
@@ -33,6 +34,8 @@ _MTP_REQUESTS: Final = 48
 _TORCH_COMPILE_BATCH: Final = 8
 """SGLang's DeepSeek cookbook: torch.compile pays for small batches only."""
 _KV_DTYPES: Final = {"auto": "auto", "bf16": "bf16", "fp8": "fp8_e4m3"}
+_HCCL_BUFFERS_MB: Final = "1600"
+"""SGLang's Ascend pages, prefill and decode in one group; too small is an error at start."""
 _HEALTH_PERIOD_SECONDS: Final = 30
 """At least as long as a health check may take: issue 6624 (SGLANG_HEALTH_CHECK_TIMEOUT is 20 s)."""
 _GRACE_SECONDS: Final = 120
@@ -94,8 +97,11 @@ class SGLang:
         )
 
     def env(self, start: Start) -> Mapping[str, str]:
-        """What the vendor and the fabric need."""
-        return environment(start.plan, start.vendor)
+        """What the vendor and the fabric need, and the buffers of DeepEP on Ascend."""
+        variables = dict(environment(start.plan, start.vendor))
+        if start.plan.spread.deepep and start.vendor.collective == "hccl":
+            variables["HCCL_BUFFSIZE"] = _HCCL_BUFFERS_MB
+        return variables
 
     def ports(self, start: Start) -> Mapping[str, int]:  # noqa: ARG002 - what an engine is asked
         """The store of torch.distributed."""
@@ -178,6 +184,8 @@ def _split(plan: Plan) -> Iterator[tuple[str, ...]]:
     yield _option("--tp-size", split.tensor)
     yield _option("--pp-size", split.pipeline)
     yield _option("--ep-size", split.expert)
+    if plan.spread.deepep:
+        yield from _spread(plan)
     if split.attention_data == 1:
         return
     if release_flags("sglang", plan.engine.version).find("--attn-dp-size"):
@@ -188,6 +196,18 @@ def _split(plan: Plan) -> Iterator[tuple[str, ...]]:
         yield ("--enable-dp-attention",)
 
 
+def _spread(plan: Plan) -> Iterator[tuple[str, ...]]:
+    """SGLang's recipe of large expert parallelism: dense layers and, with DP attention, the output head stay whole."""
+    yield _option("--moe-a2a-backend", "deepep")
+    yield _option("--deepep-mode", "auto")
+    yield _option("--moe-dense-tp-size", 1)
+    if plan.parallelism.attention_data > 1:
+        yield ("--enable-dp-lm-head",)
+    if plan.spread.redundant:
+        yield ("--enable-eplb",)
+        yield _option("--ep-num-redundant-experts", plan.spread.redundant)
+
+
 def _memory(plan: Plan) -> Iterator[tuple[str, ...]]:
     memory = plan.memory
     yield _option("--mem-fraction-static", f"{memory.mem_fraction:.3f}")
@@ -195,6 +215,9 @@ def _memory(plan: Plan) -> Iterator[tuple[str, ...]]:
     yield _option("--chunked-prefill-size", memory.chunked_prefill)
     yield _option("--context-length", memory.context_length)
     requests = memory.max_running_requests or (_MTP_REQUESTS if plan.mtp else None)
+    if plan.spread.deepep:
+        most = dispatched_requests(mtp=plan.mtp) * plan.parallelism.attention_data
+        requests = min(requests or most, most)
     if requests is not None:
         yield _option("--max-running-requests", requests)
 

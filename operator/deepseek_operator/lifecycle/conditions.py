@@ -21,6 +21,7 @@ TYPES = (
     "GroupsReady",
     "NetworkIsolated",
     "MemoryAsPlanned",
+    "RuntimeSupported",
 )
 MESSAGE_LIMIT = 2048
 """Bytes."""

@@ -6,7 +6,7 @@ derived again from status and the cluster on the next pass, so a crash between a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -29,10 +29,10 @@ from deepseek_operator.lifecycle.clock import stamp
 from deepseek_operator.lifecycle.entries import GroupEntry
 from deepseek_operator.lifecycle.groups import StartWith
 from deepseek_operator.lifecycle.judge import Judge
-from deepseek_operator.lifecycle.objects import difference, group_children, mend, surplus_revisions
+from deepseek_operator.lifecycle.objects import difference, group_children, groups_of, mend, surplus_revisions
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.preparation import with_progress
-from deepseek_operator.lifecycle.records import Snapshot, StatefulSetRecord
+from deepseek_operator.lifecycle.records import PodRecord, Snapshot, StatefulSetRecord
 from deepseek_operator.lifecycle.reported import with_reports
 from deepseek_operator.lifecycle.rollout import plan_groups
 from deepseek_operator.lifecycle.stages import CONFIG_REASONS
@@ -138,6 +138,7 @@ class _Work:
         yield from self._shared(starting=starting)
         for entry in entries:
             yield from self._group(entry)
+        yield from self._leftovers(known={entry.index for entry in entries})
         yield from surplus_revisions(
             self.snapshot.revisions,
             in_use={
@@ -183,6 +184,26 @@ class _Work:
             if kind == JOB and name != wanted:
                 yield Delete(kind=kind, name=name, uid=child.uid)
 
+    def _leftovers(self, *, known: Collection[int]) -> Iterator[Action]:
+        """What is left of groups that neither status nor a StatefulSet tells of: status was lost half-way."""
+        name = self.snapshot.deployment.name
+        for index in sorted(
+            (groups_of(self.snapshot.children, deployment=name) | self.snapshot.pods.keys()) - set(known)
+        ):
+            pods = self.snapshot.pods.get(index, ())
+            yield from (self._end(pod) for pod in pods if not pod.deleting or pod.node in self.judge.dead_nodes)
+            if not pods:
+                yield from self._delete_children(index)
+
+    def _delete_children(self, index: int) -> Iterator[Action]:
+        name = self.snapshot.deployment.name
+        for child in group_children(self.snapshot.children, deployment=name, index=index):
+            yield Delete(kind=child.kind, name=child.name, uid=child.uid)
+
+    def _end(self, pod: PodRecord) -> Action:
+        """A kubelet that is gone confirms nothing."""
+        return DeletePod(name=pod.name, uid=pod.uid, force=pod.deleting and pod.node in self.judge.dead_nodes)
+
     def _stops(self, entry: GroupEntry) -> Iterator[Action]:
         owner = self.snapshot.stateful_sets.get(entry.index)
         if entry.intent != "Run" and owner is not None and owner.replicas:
@@ -190,11 +211,9 @@ class _Work:
         if entry.intent == "Run":
             return
         for pod in self.snapshot.pods.get(entry.index, ()):
-            if pod.deleting and pod.node in self.judge.dead_nodes:
-                yield DeletePod(name=pod.name, uid=pod.uid, force=True)
-            elif owner is None and not pod.deleting:
-                # Its StatefulSet was deleted and left it behind.
-                yield DeletePod(name=pod.name, uid=pod.uid, force=False)
+            # Else its StatefulSet was deleted and left it behind.
+            if pod.node in self.judge.dead_nodes if pod.deleting else owner is None:
+                yield self._end(pod)
 
     def _group(self, entry: GroupEntry) -> Iterator[Action]:
         owner = self.snapshot.stateful_sets.get(entry.index)
@@ -202,10 +221,8 @@ class _Work:
             yield from self._run(entry, owner)
             return
         if entry.intent == "Remove" and self.judge.observed(entry.index).stopped:
-            name = self.snapshot.deployment.name
             yield from self._drop_gang(entry)
-            for child in group_children(self.snapshot.children, deployment=name, index=entry.index):
-                yield Delete(kind=child.kind, name=child.name, uid=child.uid)
+            yield from self._delete_children(entry.index)
 
     def _drop_gang(self, entry: GroupEntry) -> Iterator[Action]:
         content = self.outcome.content_of(entry.revision, entry.template_hash)

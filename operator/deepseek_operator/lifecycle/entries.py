@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from deepseek_operator.api.status import Intent, Stage
-from deepseek_operator.lifecycle.bounds import first_bytes
+from deepseek_operator.lifecycle.bounds import first_bytes, last_lines
 
 INCIDENTS_KEPT = 3
 GIB: Final = 2**30
+LOG_BYTES: Final = 2048
+"""Of the last lines that are kept of the latest incident."""
 GROUPS_LIMIT = 48 * 1024
 """Bytes of all entries together: leaves the plan and the conditions their share of the 64 KiB of status."""
 
@@ -22,15 +24,18 @@ class _Detail:
 
     incidents: int
     message_bytes: int
+    log_bytes: int
+    """Of the latest incident's log; earlier ones keep what was concluded from theirs."""
     places: bool
-    """Nodes, and pods of incidents; the pods' UIDs, by which decisions go, always stay."""
+    """Nodes, and what tells of incidents beyond their reason; the pods' UIDs, by which decisions go, always stay."""
 
 
 _DETAILS: Final = (
-    _Detail(incidents=INCIDENTS_KEPT, message_bytes=512, places=True),
-    _Detail(incidents=1, message_bytes=160, places=True),
-    _Detail(incidents=1, message_bytes=64, places=True),
-    _Detail(incidents=1, message_bytes=36, places=False),
+    _Detail(incidents=INCIDENTS_KEPT, message_bytes=512, log_bytes=LOG_BYTES, places=True),
+    _Detail(incidents=INCIDENTS_KEPT, message_bytes=512, log_bytes=400, places=True),
+    _Detail(incidents=1, message_bytes=160, log_bytes=0, places=True),
+    _Detail(incidents=1, message_bytes=64, log_bytes=0, places=True),
+    _Detail(incidents=1, message_bytes=16, log_bytes=0, places=False),
 )
 """From most to least; the last keeps 64 failed groups of four ranks within the limit."""
 
@@ -56,8 +61,25 @@ class Incident:
     pod: str = ""
     node: str = ""
     exit_code: int | None = None
+    signal: str = ""
+    """By its name, where the exit code tells of one."""
+    ended: str = ""
+    """RFC 3339: when the engine ended, by its node's clock; empty when no engine ended."""
     diagnosis: str = ""
-    """What the message is known to mean."""
+    """What the message or the log is known to mean."""
+    remedy: str = ""
+    log: tuple[str, ...] = ()
+    """Last lines of the engine's log; of the latest incident only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastLines:
+    """The end of a failed rank's log, for the incident of this time and rank."""
+
+    time: str
+    rank: int
+    lines: tuple[str, ...]
+    diagnosis: str = ""
     remedy: str = ""
 
 
@@ -154,8 +176,11 @@ def read_entry(data: Mapping[str, Any]) -> GroupEntry:
                 pod=item.get("pod", ""),
                 node=item.get("node", ""),
                 exit_code=item.get("exitCode"),
+                signal=item.get("signal", ""),
+                ended=item.get("endedAt", ""),
                 diagnosis=item.get("diagnosis", ""),
                 remedy=item.get("remedy", ""),
+                log=tuple(item.get("log", ())),
             )
             for item in data.get("incidents", ())
         ),
@@ -199,7 +224,10 @@ def _write_entry(entry: GroupEntry, detail: _Detail) -> dict[str, Any]:
         "stableSince": entry.stable_since,
         "notBefore": entry.not_before,
         "avoidedNodes": list(entry.avoided_nodes),
-        "incidents": [_write_incident(incident, detail) for incident in entry.incidents[: detail.incidents]],
+        "incidents": [
+            _write_incident(incident, detail, log_bytes=0 if number else detail.log_bytes)
+            for number, incident in enumerate(entry.incidents[: detail.incidents])
+        ],
         "memory": _write_report(entry.reported, detail) if entry.reported else "",
         "progress": _write_progress(entry.progress) if entry.progress and detail.places else "",
     }
@@ -248,8 +276,8 @@ def _write_progress(progress: Progress) -> dict[str, Any]:
     return {key: value for key, value in data.items() if value is not None}
 
 
-def _write_incident(incident: Incident, detail: _Detail) -> dict[str, Any]:
-    data = {
+def _write_incident(incident: Incident, detail: _Detail, *, log_bytes: int) -> dict[str, Any]:
+    data: dict[str, Any] = {
         "time": incident.time,
         "reason": incident.reason,
         "message": first_bytes(incident.message, detail.message_bytes),
@@ -257,7 +285,10 @@ def _write_incident(incident: Incident, detail: _Detail) -> dict[str, Any]:
         "pod": incident.pod if detail.places else "",
         "node": incident.node if detail.places else "",
         "exitCode": incident.exit_code,
+        "signal": incident.signal if detail.places else "",
+        "endedAt": incident.ended if detail.places else "",
         "diagnosis": incident.diagnosis,
         "remedy": first_bytes(incident.remedy, detail.message_bytes) if detail.places else "",
+        "log": list(last_lines(incident.log, log_bytes)),
     }
-    return {key: value for key, value in data.items() if value not in ("", None)}
+    return {key: value for key, value in data.items() if value not in ("", None, [])}

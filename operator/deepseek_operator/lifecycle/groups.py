@@ -29,8 +29,8 @@ from datetime import datetime, timedelta
 from deepseek_operator.api.status import Stage
 from deepseek_operator.catalog.operations.load import Operations
 from deepseek_operator.lifecycle.clock import NEVER, moment, overdue, seconds_until, stamp
-from deepseek_operator.lifecycle.entries import INCIDENTS_KEPT, GroupEntry, Incident, Member
-from deepseek_operator.lifecycle.evidence import diagnosed, hopeless
+from deepseek_operator.lifecycle.entries import INCIDENTS_KEPT, GroupEntry, Incident, LastLines, Member
+from deepseek_operator.lifecycle.evidence import completed, diagnosed, hopeless
 from deepseek_operator.lifecycle.incidents import (
     STABLE_SECONDS,
     UNCOUNTED,
@@ -56,6 +56,8 @@ class Observed:
     """Why pods or containers do not come, where an event tells."""
     preparing: str = ""
     """What must be complete before the incarnation may start, where it has not started."""
+    last_lines: LastLines | None = None
+    """The end of the log of the rank that failed, once it was read."""
 
     @property
     def stopped(self) -> bool:
@@ -96,6 +98,7 @@ def advance(
     now: datetime,
 ) -> GroupEntry:
     """The entry after what is seen now."""
+    entry = _evidence_completed(entry, observed, limits)
     if entry.intent == "Run":
         return _advance_running(entry, observed, limits=limits, now=now)
     if not observed.stopped:
@@ -177,13 +180,27 @@ def fail(entry: GroupEntry, incident: Incident, *, limits: Limits, now: datetime
     return _staged(stopping, "Draining", incident.message, now=now)
 
 
+def _evidence_completed(entry: GroupEntry, observed: Observed, limits: Limits) -> GroupEntry:
+    """The entry with what is known by now of its latest incident; that may end the attempts."""
+    after = completed(entry, observed.pods, observed.last_lines, limits.operations)
+    if after is entry or after.intent != "Stop":
+        return after
+    before = after.restarts - (after.incidents[0].reason not in UNCOUNTED)
+    if hopeless(after.incidents, formed=after.formed, restarts=before, operations=limits.operations):
+        return replace(after, not_before=NEVER)
+    return after
+
+
 def _next_start(entry: GroupEntry, incident: Incident, *, restarts: int, limits: Limits, now: datetime) -> str:
     seed = f"{limits.seed}/{entry.index}/{entry.incarnation}"
     if incident.reason == "HoldTimeout":
         return stamp(now + timedelta(seconds=limits.policy.hold_timeout * (1 + stretch(seed))))
     if incident.reason in UNCOUNTED:
         return ""
-    if restarts > limits.policy.max_restarts or hopeless(entry, incident, limits.operations):
+    again = (incident, *entry.incidents)
+    if restarts > limits.policy.max_restarts:
+        return NEVER
+    if hopeless(again, formed=entry.formed, restarts=entry.restarts, operations=limits.operations):
         return NEVER
     wait = backoff_seconds(restarts, seed=seed)
     return stamp(now + timedelta(seconds=wait)) if wait else ""

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from deepseek_operator.lifecycle.entries import GroupEntry, Incident
-from deepseek_operator.lifecycle.evidence import masked, told_exit
+from deepseek_operator.lifecycle.exits import signal_of, told_exit
+from deepseek_operator.lifecycle.masking import masked
 from deepseek_operator.lifecycle.records import PodRecord
 
 BACKOFF_BASE_SECONDS = 10
@@ -43,10 +44,8 @@ def find_incident(
     follows from it.
     """
     current = [pod for pod in pods if pod.incarnation == entry.incarnation]
-    # Ends are told to the second, and a leader that lost a rank may end well in the same one.
-    by_end = sorted(current, key=lambda pod: (pod.engine.since, pod.engine.exit_code == 0, pod.rank))
-    if ended := next((pod for pod in by_end if _engine_ended(pod)), None):
-        return _of_engine(ended, time)
+    if ended := first_to_end([pod for pod in current if engine_ended(pod)]):
+        return of_engine(ended, time)
     for check in (_failed, _node_lost, _deleted):
         for pod in current:
             if found := check(pod, dead_nodes):
@@ -63,11 +62,21 @@ def find_incident(
     return _membership_broken(entry, current, time)
 
 
-def _engine_ended(pod: PodRecord) -> bool:
+def engine_ended(pod: PodRecord) -> bool:
+    """The engine's container has ended, even if it was started again."""
     return pod.engine.state == "terminated" or pod.engine.restarts > 0
 
 
-def _of_engine(pod: PodRecord, time: str) -> Incident:
+def first_to_end(pods: Sequence[PodRecord]) -> PodRecord | None:
+    """Of pods whose engines ended the one that was first.
+
+    Ends are told to the second, and a leader that lost a rank may end well in the same one.
+    """
+    return min(pods, key=lambda pod: (pod.engine.since, pod.engine.exit_code == 0, pod.rank), default=None)
+
+
+def of_engine(pod: PodRecord, time: str) -> Incident:
+    """The incident of a rank whose engine ended."""
     engine = pod.engine
     words = masked(engine.message.strip())
     return Incident(
@@ -78,6 +87,8 @@ def _of_engine(pod: PodRecord, time: str) -> Incident:
         pod=pod.name,
         node=pod.node,
         exit_code=engine.exit_code,
+        signal=signal_of(engine.exit_code),
+        ended=engine.since,
     )
 
 

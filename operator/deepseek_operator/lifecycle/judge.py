@@ -43,15 +43,29 @@ class Judge:
         return frozenset(pod.node for pods in self.snapshot.pods.values() for pod in pods if pod.node)
 
     def known(self) -> tuple[GroupEntry, ...]:
-        """The entries of status, completed by groups that status does not know."""
-        return read_entries(self.snapshot, now=self.now)
+        """The entries of status, completed by groups that status does not know.
+
+        Whether a group serves is what is seen now: an exchange must not count on one that failed since status was
+        written.
+        """
+        entries = read_entries(self.snapshot, now=self.now)
+        return tuple(replace(entry, ready=self._serves(entry)) for entry in entries)
+
+    def _serves(self, entry: GroupEntry) -> bool:
+        return entry.intent == "Run" and self.advance(entry, target=None, suspended=False).ready
 
     def observed(self, index: int) -> Observed:
         """What is seen of a group."""
         owner, pods = self.snapshot.stateful_sets.get(index), self.snapshot.pods.get(index, ())
         uids = [self.snapshot.deployment.uid, *([owner.uid] if owner else []), *(pod.uid for pod in pods)]
         told = (self.snapshot.troubles[uid] for uid in uids if uid in self.snapshot.troubles)
-        return Observed(stateful_set=owner, pods=pods, dead_nodes=self.dead_nodes, trouble=next(told, ""))
+        return Observed(
+            stateful_set=owner,
+            pods=pods,
+            dead_nodes=self.dead_nodes,
+            trouble=next(told, ""),
+            last_lines=self.snapshot.last_lines.get(index),
+        )
 
     def advance(self, entry: GroupEntry, *, target: StartWith | None, suspended: bool) -> GroupEntry:
         """The entry after what is seen."""

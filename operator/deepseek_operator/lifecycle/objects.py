@@ -50,6 +50,13 @@ def group_children(children: Mapping[ChildKey, ChildRecord], *, deployment: str,
     return [children[kind, name] for kind in GROUP_KINDS if (kind, name) in children]
 
 
+def groups_of(children: Mapping[ChildKey, ChildRecord], *, deployment: str) -> frozenset[int]:
+    """The indexes of all groups of which some object exists."""
+    prefix = group_name(deployment, 0).removesuffix("0")
+    named = (name.removeprefix(prefix) for kind, name in children if kind in GROUP_KINDS and name.startswith(prefix))
+    return frozenset(int(number) for number in named if number.isdecimal())
+
+
 def surplus_revisions(revisions: Mapping[str, RevisionRecord], *, in_use: Iterable[str]) -> Sequence[Delete]:
     """Deletes for the oldest stored revisions beyond the last ten; those in use stay."""
     used = set(in_use)

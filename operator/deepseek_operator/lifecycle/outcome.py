@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from deepseek_operator.api.config import OperatorConfig
 from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.resource import Spec
+from deepseek_operator.catalog.engine_types import Vulnerability
 from deepseek_operator.plan.types import Plan, Refusal
 from deepseek_operator.render.revision import RevisionContent
 
@@ -27,9 +28,13 @@ class Outcome:
     stored: bool = False
     """The ControllerRevision with this content exists."""
     refusal: Refusal | None = None
+    wants_config: bool = False
+    """There is no plan before the ConfigMap of spec.modelConfig was read."""
     invalid: tuple[Problem, ...] = ()
     contents: Mapping[str, RevisionContent] = field(default_factory=dict)
     """Stored revisions that groups run, by hash."""
+    flaws: tuple[Vulnerability, ...] = ()
+    """Published flaws of the plan's release, by the catalogue of now."""
     keys: tuple[str, str] = ("", "")
     """Fresh random API key and admin key, used only if the Secret has to be made."""
 

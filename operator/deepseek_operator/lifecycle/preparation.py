@@ -15,7 +15,7 @@ from deepseek_operator.api.names import CONVERT_CONTAINER, FETCH_CONTAINER, VERI
 from deepseek_operator.catalog.operations.load import load_operations
 from deepseek_operator.lifecycle.conditions import Condition
 from deepseek_operator.lifecycle.entries import GroupEntry, Progress
-from deepseek_operator.lifecycle.evidence import masked
+from deepseek_operator.lifecycle.masking import masked
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.records import JobRecord, PodRecord, Snapshot
 from deepseek_operator.render.owner import Owner

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from deepseek_operator.lifecycle.entries import Progress, Report
+from deepseek_operator.lifecycle.entries import LastLines, Progress, Report
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +94,8 @@ class PodRecord:
     """RFC 3339: last change of condition Ready."""
     terminating_until: str = ""
     """RFC 3339: end of the grace of a pod that is being deleted."""
+    deletion_asked: str = ""
+    """RFC 3339: when its deletion was asked for."""
     disruption: str = ""
     """Reason of condition DisruptionTarget: EvictionByEvictionAPI, PreemptionByScheduler …"""
     ip: str = ""
@@ -163,6 +165,16 @@ ChildKey = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigRecord:
+    """What stands in the ConfigMap of spec.modelConfig."""
+
+    text: str | None
+    """None: there is no such ConfigMap, or it has no such key."""
+    denied: bool = False
+    """The operator may not read it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """Everything one decision may read; no I/O happens after it was taken."""
 
@@ -187,5 +199,9 @@ class Snapshot:
     """How far containers that prepare weights are, by UID of the pod."""
     reports: Mapping[int, Report] = field(default_factory=dict)
     """By group: what engines said about their memory since status was written."""
+    model_config: ConfigRecord | None = None
+    """None: not read; it is read only where a plan is to be made (``Outcome.wants_config``)."""
+    last_lines: Mapping[int, LastLines] = field(default_factory=dict)
+    """By group: what the log of the rank that failed ended with, read since status was written."""
     name_taken: ChildKey | None = None
     """A foreign object that holds a name we need."""

@@ -21,8 +21,9 @@ from deepseek_operator.api.problems import InvalidInputError, Problem
 from deepseek_operator.api.resource import Spec, Toleration
 from deepseek_operator.catalog.types import Catalog
 from deepseek_operator.lifecycle.outcome import Outcome
-from deepseek_operator.lifecycle.planning import plan_spec, revision_of
+from deepseek_operator.lifecycle.planning import plan_spec, revision_of, with_own_model
 from deepseek_operator.lifecycle.records import Snapshot
+from deepseek_operator.plan.exposure import known_flaws
 from deepseek_operator.plan.occupancy import widest
 from deepseek_operator.plan.offers import in_domains
 from deepseek_operator.plan.stored import restore
@@ -30,6 +31,11 @@ from deepseek_operator.plan.types import Facts, HardwareClass, Inventory, Plan, 
 from deepseek_operator.render.owner import Owner
 from deepseek_operator.render.revision import RevisionContent, parse, revision_hash
 
+_UNREAD = Refusal(
+    problems=(Problem(field="spec.modelConfig", reason="ModelConfigUnread", message="the ConfigMap was not read yet"),),
+    considered=(),
+    waits_for_cluster=True,
+)
 InventoryOf = Callable[[Sequence[Toleration]], Inventory]
 Planned = tuple[RevisionContent, Plan]
 
@@ -60,6 +66,8 @@ def resolve(snapshot: Snapshot, around: Surroundings, *, keys: tuple[str, str]) 
     inventory = around.inventory_of(spec.scheduling.tolerations)
     if kept and _holds(snapshot, kept, inventory):
         chosen = kept
+    elif spec.config_json is not None and snapshot.model_config is None:
+        return Outcome(config=around.config, spec=spec, refusal=_UNREAD, wants_config=True, contents=contents)
     else:
         fresh = _plan(snapshot, spec, inventory, around)
         if isinstance(fresh, Refusal):
@@ -76,6 +84,7 @@ def resolve(snapshot: Snapshot, around: Surroundings, *, keys: tuple[str, str]) 
         plan=plan,
         stored=revision in snapshot.revisions and kept is not None and kept[0].template_hash == content.template_hash,
         contents=contents,
+        flaws=known_flaws(plan, around.catalog),
         keys=keys,
     )
 
@@ -95,13 +104,17 @@ def _problem(detail: ErrorDetails) -> Problem:
 
 def _plan(snapshot: Snapshot, spec: Spec, inventory: Inventory, around: Surroundings) -> Planned | Refusal:
     deployment = snapshot.deployment
-    plan = plan_spec(
-        spec, inventory, around.catalog, around.facts, namespace=deployment.namespace, name=deployment.name
-    )
+    catalog = around.catalog
+    if spec.config_json is not None and snapshot.model_config is not None:
+        found = with_own_model(spec, spec.config_json, snapshot.model_config, catalog)
+        if isinstance(found, Refusal):
+            return found
+        catalog = found
+    plan = plan_spec(spec, inventory, catalog, around.facts, namespace=deployment.namespace, name=deployment.name)
     if isinstance(plan, Refusal):
         return plan
     owner = Owner(name=deployment.name, namespace=deployment.namespace, uid=deployment.uid)
-    return revision_of(owner, spec, plan, around.catalog, cluster_domain=around.config.cluster_domain), plan
+    return revision_of(owner, spec, plan, catalog, cluster_domain=around.config.cluster_domain), plan
 
 
 def _holds(snapshot: Snapshot, kept: Planned, inventory: Inventory) -> bool:

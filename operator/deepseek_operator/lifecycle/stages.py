@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deepseek_operator.api.status import Stage
-from deepseek_operator.lifecycle.evidence import masked
+from deepseek_operator.lifecycle.masking import masked
 from deepseek_operator.lifecycle.records import PodRecord
 
 IMAGE_REASONS = frozenset(

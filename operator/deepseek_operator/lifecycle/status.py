@@ -15,6 +15,7 @@ from deepseek_operator.lifecycle.preparation import preparation, weights_ready
 from deepseek_operator.lifecycle.records import DeploymentRecord, Snapshot
 from deepseek_operator.lifecycle.reported import memory_as_planned
 from deepseek_operator.lifecycle.rollout import outdated
+from deepseek_operator.lifecycle.runtime import runtime_supported
 from deepseek_operator.plan.types import MemoryFit, Plan
 
 
@@ -178,6 +179,7 @@ def _conditions(
             else "",
         ),
         _network_isolated(snapshot, outcome, active),
+        runtime_supported(outcome),
         memory_as_planned(outcome, active),
     ]
 

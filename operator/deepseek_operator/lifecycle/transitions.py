@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from deepseek_operator.lifecycle.actions import Event
-from deepseek_operator.lifecycle.bounds import first_bytes
+from deepseek_operator.lifecycle.bounds import first_bytes, last_lines
 
 NOTE_LIMIT = 1024
 """Bytes of an event's note: pkg/apis/core/validation/events.go, NoteLengthLimit."""
@@ -45,15 +45,38 @@ def _condition_event(condition: Mapping[str, Any], old: Mapping[str, Any]) -> li
 
 
 def _incident_events(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Event]:
-    known = {group["index"]: group.get("incidents", [])[:1] for group in before.get("groups", ())}
     events = []
-    for group in after["groups"]:
-        latest = group.get("incidents", [])[:1]
-        if latest and latest != known.get(group["index"], []):
-            words = [latest[0].get("message", ""), latest[0].get("remedy", ""), "the whole group restarts"]
-            text = f"group {group['index']}: " + "; ".join(word for word in words if word)
-            events.append(_event("Warning", latest[0]["reason"], text))
+    for group, old, latest in latest_incidents(before, after):
+        about = f"group {group['index']}: "
+        if old.get("time") != latest["time"]:
+            text = about + _joined(latest.get("message"), latest.get("remedy"), "the whole group restarts")
+            events.append(_event("Warning", latest["reason"], text))
+        elif old.get("rank") != latest.get("rank"):
+            text = about + _joined(
+                f"rank {latest.get('rank')} failed first", latest.get("message"), latest.get("remedy")
+            )
+            events.append(_event("Warning", latest["reason"], text))
+        if latest.get("log") and not (old.get("time") == latest["time"] and old.get("log")):
+            learnt = latest.get("remedy") if latest.get("remedy") != old.get("remedy") else None
+            head = about + _joined(learnt, f"rank {latest.get('rank')} said last:") + "\n"
+            lines = last_lines(latest["log"], NOTE_LIMIT - len(head.encode()))
+            events.append(_event("Warning", latest["reason"], head + "\n".join(lines)))
     return events
+
+
+def latest_incidents(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
+    """Each group that has an incident, with what was its latest before (empty for none) and what is it now.
+
+    An incident is known by its time: what it tells may be completed, and may be told shorter when status grows.
+    """
+    known = {group["index"]: group.get("incidents", [])[:1] for group in before.get("groups", ())}
+    for group in after.get("groups", ()):
+        for latest in group.get("incidents", ())[:1]:
+            yield group, next(iter(known.get(group["index"], ())), {}), latest
+
+
+def _joined(*words: str | None) -> str:
+    return "; ".join(word for word in words if word)
 
 
 def _event(severity: Literal["Normal", "Warning"], reason: str, message: str) -> Event:

@@ -134,6 +134,8 @@ def measure(
             max_running=spec.context.max_running_requests,
             kv_precision=spec.context.kv_cache_precision,
             mtp=spec.engine.features.mtp,
+            redundant_experts=question.spread.redundant,
+            deepep=question.spread.deepep,
         ),
         engine=engine,
     )
@@ -153,21 +155,27 @@ def _measured(known: Ground, layout: Layout) -> MemoryFit:
 
 def _layouts(known: Ground, nodes: int) -> tuple[Layout, ...]:
     """Those that make sense at all: a wish that no node count meets has none."""
-    wish, dimensions = known.question.spec.parallelism, known.question.model.dimensions
-    wished = (wish.nodes, wish.tensor, wish.pipeline, wish.attention_data, wish.expert)
-    return _LAYOUTS.of(
-        (Same(dimensions), known.block, known.small, known.room, nodes, wished),
-        lambda: tuple(splits.layouts(wish, known.room, dimensions, nodes=nodes, block=known.block, small=known.small)),
+    wish, dimensions, deepep = (
+        known.question.spec.parallelism,
+        known.question.model.dimensions,
+        known.question.spread.deepep,
     )
+    wished = (wish.nodes, wish.tensor, wish.pipeline, wish.attention_data, wish.expert)
+
+    def make() -> tuple[Layout, ...]:
+        found = splits.layouts(wish, known.room, dimensions, nodes=nodes, block=known.block, small=known.small)
+        return tuple(splits.spread_out(each) for each in found) if deepep and wish.expert is None else tuple(found)
+
+    return _LAYOUTS.of((Same(dimensions), known.block, known.small, known.room, nodes, wished, deepep), make)
 
 
 def _broken(known: Ground, layout: Layout) -> tuple[Problem, ...]:
-    dimensions, features = known.question.model.dimensions, known.question.spec.engine.features
-    engine = known.question.engine
+    dimensions, engine = known.question.model.dimensions, known.question.engine
+    mtp, spread = known.question.spec.engine.features.mtp, known.question.spread
     return _BROKEN.of(
-        (Same(dimensions), Same(engine), known.block, layout, features.mtp),
+        (Same(dimensions), Same(engine), known.block, layout, mtp, spread),
         lambda: violations(
-            layout.split, dimensions, block=known.block, nodes=layout.nodes, mtp=features.mtp, engine=engine
+            layout.split, dimensions, block=known.block, nodes=layout.nodes, mtp=mtp, engine=engine, spread=spread
         ),
     )
 

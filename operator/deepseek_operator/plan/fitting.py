@@ -54,7 +54,8 @@ def fit_for(
         catalog: what is known.
 
     Raises:
-        InvalidInputError: a name is unknown, the split breaks a rule, or the target is not one.
+        InvalidInputError: a name is unknown, the split breaks a rule, the context is longer than the model's, or
+            the target is not one.
     """
     dimensions = _dimensions(model, catalog)
     if (target.product is None) == (target.free_gib is None):
@@ -78,6 +79,10 @@ def fit_for(
         mtp=demand.mtp,
         engine=catalog.engines[target.memory_of],
     )
+    wish, limit = demand.context_length or 0, dimensions.max_context
+    if wish > limit:
+        message = f"{wish:,} tokens are more than the {limit:,} of the model; use at most {limit}"
+        broken += (Problem(field="spec.context.maxLength", reason="ContextBeyondModel", message=message),)
     if broken:
         raise InvalidInputError(*broken)
     return memory.fit(

@@ -33,10 +33,15 @@ class Sharding:
     """Tensor-parallel size of the dense feed-forward layers; None: as the rest. 1 with attention data parallelism
     is the recipe of large expert parallelism: DeepEP keeps the shared expert, and --enable-dp-lm-head the output
     head, whole on each attention rank."""
+    deepep: bool = False
+    """DeepEP keeps the shared expert whole on each rank, whatever attention does (models/deepseek_v2.py)."""
     shared_expert_copies: bool = False
     """Releases that clone the shared expert into the routed ones, once a rank."""
     amd: bool = False
     """Devices whose kernels keep the absorbed matrices smaller."""
+    replicas_apart: bool = False
+    """Attention replicas share the routed experts alone (vLLM): dense layers, the shared expert and the output head
+    are split inside each replica, not over all of them."""
 
     @property
     def attention_tensor(self) -> int:
@@ -45,12 +50,17 @@ class Sharding:
 
     @property
     def _whole(self) -> bool:
-        return self.moe_dense_tensor == 1 and self.split.attention_data > 1
+        return self.deepep or (self.moe_dense_tensor == 1 and self.split.attention_data > 1)
+
+    @property
+    def _joined(self) -> int:
+        """Ranks that share what is neither attention nor a routed expert, unless something else is said."""
+        return self.attention_tensor if self.replicas_apart else self.split.tensor
 
     @property
     def dense_ranks(self) -> int:
         """Ranks that share a dense feed-forward layer."""
-        return self.moe_dense_tensor or self.split.tensor
+        return self.moe_dense_tensor or self._joined
 
     @property
     def shared_ranks(self) -> int:
@@ -61,12 +71,14 @@ class Sharding:
         """
         if self._whole or self.shared_expert_copies:
             return 1
+        if self.replicas_apart:
+            return self._joined
         return self.split.tensor // self.split.expert if self.amd else self.split.tensor
 
     @property
     def head_ranks(self) -> int:
         """Ranks that share the output head."""
-        return self.attention_tensor if self._whole else self.split.tensor
+        return self.attention_tensor if self._whole else self._joined
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,16 +92,16 @@ class Stage:
 
 
 @lru_cache(maxsize=1024)
-def stages(dimensions: Dimensions, pipeline: int) -> tuple[Stage, ...]:
-    """The layers of each pipeline stage; the last ones take what is left over.
+def stages(dimensions: Dimensions, pipeline: int, *, spared: int = 0) -> tuple[Stage, ...]:
+    """The layers of each pipeline stage; the last ones take what is left over (SGLang's get_pp_indices).
 
-    SGLang distributed/utils.py, get_pp_indices.
+    ``spared``: stages at the end that take nothing of it (vLLM spares the last one, which has the output head).
     """
     base, left = divmod(dimensions.layers, pipeline)
     cut: list[Stage] = []
     start = 0
     for rank in range(pipeline):
-        layers = base + (1 if rank >= pipeline - left else 0)
+        layers = base + (1 if 0 <= pipeline - spared - 1 - rank < left else 0)
         dense = min(layers, max(0, dimensions.dense_layers - start))
         cut.append(Stage(layers=layers, dense=dense, first=rank == 0, last=rank == pipeline - 1))
         start += layers

@@ -14,7 +14,7 @@ from deepseek_operator.plan.choices import find_release
 from deepseek_operator.plan.memo import Same
 from deepseek_operator.plan.rules import block_of
 from deepseek_operator.plan.support import kv_precisions, products_for, refusal_of, served_precisions, usual_precisions
-from deepseek_operator.plan.types import EngineChoice, HardwareClass
+from deepseek_operator.plan.types import EngineChoice, ExpertSpread, HardwareClass
 from deepseek_operator.plan.weights import Located, Sources
 
 _DENSE_ATTENTION = "deepseek-ai/DeepSeek-V3.1"
@@ -30,6 +30,12 @@ class Question:
     catalog: Catalog
     sources: Sources
     used: Mapping[str, int]
+
+    @property
+    def spread(self) -> ExpertSpread:
+        """How the spec wants experts spread."""
+        features = self.spec.engine.features
+        return ExpertSpread(deepep=features.deepep, redundant=features.redundant_experts)
 
     @property
     def engine(self) -> EngineFacts:
@@ -61,17 +67,17 @@ def ground(question: Question, hardware: HardwareClass) -> Ground | Problem:
     """What is settled for a class, or the problem that no layout could cure."""
     spec = question.spec
     accelerator = next(each for each in question.catalog.accelerators if each.product == hardware.product)
-    precision = (
-        _unserved(question, accelerator) or _sparse_problem(question, accelerator) or _precision(question, accelerator)
-    )
+    found = find_release(spec.engine, question.catalog, vendor=hardware.vendor, architecture=hardware.architecture)
+    if (unserved := _unserved(question, accelerator)) is not None:
+        return unserved
+    if isinstance(found, Problem):
+        return found
+    precision = _sparse_problem(question, accelerator) or _precision(question, accelerator)
     if isinstance(precision, Problem):
         return precision
     located = question.sources.find(precision, architecture=accelerator.architecture)
     if isinstance(located, Problem):
         return located
-    found = find_release(spec.engine, question.catalog, vendor=hardware.vendor, architecture=hardware.architecture)
-    if isinstance(found, Problem):
-        return found
     room = splits.Room(
         product=hardware.product,
         devices=hardware.accelerators_per_node,
@@ -81,6 +87,7 @@ def ground(question: Question, hardware: HardwareClass) -> Ground | Problem:
         splits.contradiction(spec.parallelism, room)
         or _kv_problem(question, accelerator)
         or _mtp_problem(spec, located)
+        or _deepep_problem(question, accelerator)
     )
     if problem is not None:
         return problem
@@ -108,7 +115,7 @@ def _memory_key(question: Question, hardware: HardwareClass, located: Located, r
         Same(located.layout),
         Same(release),
         (context.max_length, context.max_running_requests, context.kv_cache_precision),
-        question.spec.engine.features.mtp,
+        (question.spec.engine.features.mtp, question.spread),
         (hardware.vendor, hardware.architecture, hardware.memory_gib),
     )
 
@@ -200,6 +207,24 @@ def _mtp_problem(spec: Spec, located: Located) -> Problem | None:
         reason="MTPNotInWeights",
         message=f"{located.weights.repository} does not carry the multi-token-prediction layer; turn mtp off, or use "
         "weights that have it",
+    )
+
+
+def _deepep_problem(question: Question, accelerator: Accelerator) -> Problem | None:
+    able, field = question.engine.deepep_architectures, "spec.engine.features.deepep"
+    if not question.spread.deepep:
+        return None
+    if not question.model.dimensions.routed_experts:
+        return Problem(field=field, reason="NoExperts", message="this model has no experts; turn deepep off")
+    if accelerator.architecture in able:
+        return None
+    others = f", or use accelerators of {', '.join(able)}" if able else ""
+    return Problem(
+        field=field,
+        reason="DeepEPNotServed",
+        message=f"{question.engine.title} has no DeepEP kernels on {accelerator.product} ({accelerator.architecture}); "
+        f"turn deepep off{others}",
+        suggestions=(Suggestion(changes=((field, False),)),),
     )
 
 

@@ -42,6 +42,7 @@ class Demand:
     mem_fraction: float | None = None
     redundant_experts: int = 0
     moe_dense_tensor: int | None = None
+    deepep: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,14 +65,16 @@ class Case:
         """Tokens that the cache must hold."""
         return self.demand.context_length or min(LEAST_TOKENS, self.dimensions.max_context)
 
-    def sharding(self, *, shared_expert_copies: bool = False) -> Sharding:
-        """The split with the demand's finer choices."""
+    def sharding(self, *, shared_expert_copies: bool = False, replicas_apart: bool = False) -> Sharding:
+        """The split with the demand's finer choices and the engine's ways (``footprint.Sharding``)."""
         return Sharding(
             split=self.split,
             redundant_experts=self.demand.redundant_experts,
-            moe_dense_tensor=self.demand.moe_dense_tensor,
+            moe_dense_tensor=1 if self.demand.deepep else self.demand.moe_dense_tensor,
+            deepep=self.demand.deepep,
             shared_expert_copies=shared_expert_copies,
             amd=self.device.vendor == "amd",
+            replicas_apart=replicas_apart,
         )
 
 
@@ -100,16 +103,22 @@ class StageMemory:
 
 
 def stage_memory(
-    case: Case, sharding: Sharding, kind: CacheKind, *, overhead_gib: float, draft_cache: bool = True
+    case: Case,
+    sharding: Sharding,
+    kind: CacheKind,
+    *,
+    overhead_gib: float,
+    draft_cache: bool = True,
+    spared_stages: int = 0,
 ) -> tuple[StageMemory, ...]:
     """The devices of each pipeline stage.
 
     ``overhead_gib`` is what loading takes beside the weights; ``draft_cache``: a token's bytes include the draft
-    layer's.
+    layer's; ``spared_stages``: see ``footprint.stages``.
     """
     mtp = case.demand.mtp
     found = []
-    for stage in footprint.stages(case.dimensions, case.split.pipeline):
+    for stage in footprint.stages(case.dimensions, case.split.pipeline, spared=spared_stages):
         parts = dict(footprint.weights(case.dimensions, stage, sharding, layout=case.layout, mtp=mtp))
         if overhead_gib:
             parts["loading"] = overhead_gib

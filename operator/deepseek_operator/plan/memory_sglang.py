@@ -36,6 +36,9 @@ _SMALLEST_CHUNK: Final = 2048
 _LARGEST_FRACTION: Final = 0.98
 _AITER_CUT_ABOVE: Final = 8192
 """Context from which SGLang cuts the fraction under AITER (attention_hook.py)."""
+_DISPATCHED_TOKENS: Final = 128
+_DRAFT_TOKENS: Final = 4
+"""engines/sglang.py writes --speculative-num-draft-tokens 4."""
 _MTP_RUNNING: Final = 48
 """SGLang's max_running_requests with speculation, unless set (arg_groups/speculative_hook.py)."""
 _RUNNING: Final = 2048
@@ -98,7 +101,8 @@ class SGLangMemory:
     def _running(self, case: Case) -> int:
         """Requests that one attention rank may hold; SGLang estimates it for each rank, a wish is for all."""
         wish = case.demand.max_running or (_MTP_RUNNING if case.demand.mtp else None)
-        return max(1, wish // case.split.attention_data) if wish else _RUNNING
+        running = max(1, wish // case.split.attention_data) if wish else _RUNNING
+        return min(running, dispatched_requests(mtp=case.demand.mtp)) if case.demand.deepep else running
 
     def _aiter(self, case: Case) -> bool:
         """Whether AITER does attention and cuts the fraction."""
@@ -117,6 +121,8 @@ class SGLangMemory:
         tier = next((each for each in self.tiers if mib < each.below_mib), self.tiers[-1])
         largest = tier.graph_max_batch_small if case.split.tensor < 4 else tier.graph_max_batch
         largest = min(largest, self._running(case))
+        if case.demand.deepep:
+            largest = min(largest, dispatched_requests(mtp=case.demand.mtp))
         chunks = [tier.chunked_prefill]
         while chunks[-1] > _SMALLEST_CHUNK:
             chunks.append(chunks[-1] // 2)
@@ -203,6 +209,8 @@ class SGLangMemory:
             # One 32-bit slot for each token of each request, memory_pool.py ReqToTokenPool.
             "requestPool": (self._running(case) + 1) * (case.longest + 4) * 4 / GIB,
         }
+        if case.demand.deepep:
+            terms["expertBuffers"] = (rules.deepep_mib + rules.deepep_prefill_graph_mib) / 1024
         if case.demand.mtp:
             terms["draft"] = rules.mtp_mib / 1024 + self._outside_budget(case, last)
         workspace = self._triton_workspace(case, sizes.batch)
@@ -223,6 +231,14 @@ class SGLangMemory:
         partial = batch * heads * splits * ((dims.kv_lora_rank or 0) + 1) * 4
         indices = batch * case.longest * 8
         return (partial + indices) / GIB
+
+
+def dispatched_requests(*, mtp: bool) -> int:
+    """Requests of one attention rank that DeepEP's low-latency buffers hold: each sends its draft tokens, too.
+
+    SGLang's SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK is 128 (environ.py); a larger decode batch fails.
+    """
+    return _DISPATCHED_TOKENS // (_DRAFT_TOKENS if mtp else 1)
 
 
 def _down(fraction: float) -> float:

@@ -37,7 +37,9 @@ class VllmMemory:
         # A sparse model's cache is FP8 unless asked otherwise.
         fp8 = asked == "fp8" or (asked == "auto" and case.dimensions.sparse)
         kind = CacheKind(fp8=fp8)
-        stages = stage_memory(case, case.sharding(), kind, overhead_gib=0.0)
+        sharding = case.sharding(replicas_apart=True)
+        # distributed/utils.py get_pp_indices: the last stage, which has the output head, takes no layer more.
+        stages = stage_memory(case, sharding, kind, overhead_gib=0.0, spared_stages=1)
         fraction = case.demand.mem_fraction or self.rules.default_fraction
         needs = {
             "activations": self._activations(case) / GIB,

@@ -15,10 +15,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from deepseek_operator.catalog.types import Catalog
 from deepseek_operator.plan.quantities import whole
 from deepseek_operator.plan.types import HardwareClass
 
-IMPLICIT_PREFIX: Final = "deviceclass.resource.kubernetes.io/"
+_IMPLICIT_PREFIX: Final = "deviceclass.resource.kubernetes.io/"
 """Before the name of a DeviceClass: an extended resource that every class has (KEP-5004)."""
 
 _FINISHED: Final = frozenset({"Succeeded", "Failed"})
@@ -36,6 +37,26 @@ class Waiting:
     devices: int
     """Of each pod."""
     pods: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holders:
+    """By which names pods and claims hold accelerators."""
+
+    resources: frozenset[str]
+    """Extended resources."""
+    drivers: frozenset[str]
+    """DRA drivers."""
+
+
+def holders(catalog: Catalog) -> Holders:
+    """The names of all vendors; extended resources that DeviceClasses have by themselves are among them."""
+    published = [vendor.published for vendor in catalog.vendors.values() if vendor.published is not None]
+    named = [name for vendor in catalog.vendors.values() for name in vendor.resources]
+    return Holders(
+        resources=frozenset(named + [_IMPLICIT_PREFIX + each.device_class for each in published]),
+        drivers=frozenset(each.driver for each in published),
+    )
 
 
 def requested(pod: Manifest, resources: frozenset[str]) -> int:

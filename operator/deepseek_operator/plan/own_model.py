@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -29,6 +30,17 @@ _NEEDED: Final = {
     "max_context": "max_position_embeddings",
 }
 _BLOCK: Final = 128
+
+
+def read_config(text: str) -> Mapping[str, Any]:
+    """The object in a config.json. Raises InvalidInputError: it is no JSON, or no object."""
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _wrong("config.json", f"is no JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise _wrong("config.json", "holds no object; use the config.json that lies beside the weights")
+    return config
 
 
 def dimensions_of(config: Mapping[str, Any]) -> Dimensions:

@@ -198,6 +198,7 @@ def _plan(
         requests=requests(best.hardware, devices=layout.devices),
         mtp=spec.engine.features.mtp,
         torch_compile=spec.engine.features.torch_compile,
+        spread=question.spread,
         kv_cache_precision=spec.context.kv_cache_precision,
         startup_seconds=startup_seconds(located.weights),
         considered=_considered(question, found, assessments, offered),

@@ -16,7 +16,7 @@ from deepseek_operator.plan.grounds import Question
 from deepseek_operator.plan.offers import Offers
 from deepseek_operator.plan.rules import violations
 from deepseek_operator.plan.suitability import told
-from deepseek_operator.plan.types import Facts, Inventory, Parallelism, Refusal
+from deepseek_operator.plan.types import ExpertSpread, Facts, Inventory, Parallelism, Refusal
 
 LABELS_MISSING: Final = "LabelsMissing"
 _WAITING: Final = frozenset({NODES_MISSING, LABELS_MISSING, "NoVolume", "StorageClassUnknown"})
@@ -136,8 +136,11 @@ def _split_problems(spec: Spec, model: Model, engine: EngineFacts) -> Iterator[P
     )
     # With precision auto only hardware tells whether the blocks of FP8 count.
     block = model.dimensions.weight_block if spec.precision == "fp8" else None
-    mtp = spec.engine.features.mtp
-    yield from violations(split, model.dimensions, block=block, nodes=1, mtp=mtp, engine=engine)
+    features = spec.engine.features
+    spread = ExpertSpread(deepep=features.deepep, redundant=features.redundant_experts)
+    if spread.deepep and wish.expert is None:
+        split = replace(split, expert=split.tensor)
+    yield from violations(split, model.dimensions, block=block, nodes=1, mtp=features.mtp, engine=engine, spread=spread)
 
 
 def _explained(problem: Problem, one: Assessment, assessments: Sequence[Assessment], inventory: Inventory) -> Problem:

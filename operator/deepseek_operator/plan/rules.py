@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
-from deepseek_operator.api.problems import Problem
+from deepseek_operator.api.problems import Problem, Suggestion
 from deepseek_operator.catalog.engine_types import EngineFacts
 from deepseek_operator.catalog.types import Dimensions, WeightLayout
-from deepseek_operator.plan.types import Parallelism
+from deepseek_operator.plan.types import ExpertSpread, Parallelism
 
 ANY_ENGINE: Final = EngineFacts(name="", title="the engine", source="the model's own dimensions")
 """An engine that forbids nothing beyond what the model's dimensions do."""
+EVEN: Final = ExpertSpread()
+"""Experts as the split says."""
 
 
 def violations(
@@ -28,14 +30,17 @@ def violations(
     nodes: int,
     mtp: bool,
     engine: EngineFacts = ANY_ENGINE,
+    spread: ExpertSpread = EVEN,
 ) -> tuple[Problem, ...]:
     """Every rule that a split breaks on ``nodes`` nodes: the model's, then those that the engine adds.
 
-    ``block`` is the edge of the weights' scale blocks (``block_of``), None where any slice will do.
+    ``block`` is the edge of the weights' scale blocks (``block_of``), None where any slice will do. With DeepEP every
+    expert, the shared one and the dense layers are whole, so that no block is cut.
     """
     return (
-        *_violations(split, dimensions, block=block, nodes=nodes, mtp=mtp, engine=engine),
+        *_violations(split, dimensions, block=None if spread.deepep else block, nodes=nodes, mtp=mtp, engine=engine),
         *_of_engine(split, engine),
+        *_of_spread(split, dimensions, spread),
     )
 
 
@@ -79,6 +84,38 @@ def _violations(
             field="spec.engine.features.mtp",
             reason="MTPWithPipeline",
             message=f"MTP does not work with pipeline {split.pipeline}; turn mtp off, or use pipeline 1",
+        )
+
+
+def _of_spread(split: Parallelism, dims: Dimensions, spread: ExpertSpread) -> Iterator[Problem]:
+    """SGLang 0.5.23 arg_groups/overrides.py (_a2a_ep_size: DeepEP makes EP = TP) and handle_eplb_and_dispatch."""
+    if spread.redundant and not spread.deepep:
+        yield Problem(
+            field="spec.engine.features.redundantExperts",
+            reason="RedundantWithoutDeepEP",
+            message="copies of experts are placed by the balancer of expert parallelism; set "
+            "spec.engine.features.deepep to true, or redundantExperts to 0",
+            suggestions=(Suggestion(changes=(("spec.engine.features.redundantExperts", 0),)),),
+        )
+    if not spread.deepep or not dims.routed_experts:
+        return
+    if split.expert != split.tensor:
+        yield Problem(
+            field="spec.parallelism.expert",
+            reason="DeepEPNeedsAllRanks",
+            message=f"DeepEP spreads experts over all {split.tensor} ranks, not {split.expert}; leave "
+            "spec.parallelism.expert out",
+            suggestions=(Suggestion(changes=(("spec.parallelism.expert", None),)),),
+        )
+    elif (dims.routed_experts + spread.redundant) % split.expert:
+        fewer = spread.redundant - (dims.routed_experts + spread.redundant) % split.expert
+        good = [each for each in (fewer, fewer + split.expert) if each >= 0]
+        yield Problem(
+            field="spec.engine.features.redundantExperts",
+            reason="RedundantNotDivisible",
+            message=f"{dims.routed_experts} experts and {spread.redundant} copies do not spread evenly over "
+            f"{split.expert} ranks; use {_listed(good)}",
+            suggestions=tuple(Suggestion(changes=(("spec.engine.features.redundantExperts", each),)) for each in good),
         )
 
 

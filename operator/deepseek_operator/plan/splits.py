@@ -9,7 +9,7 @@ nodes; a small one (the distilled models) exactly those that it needs.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from deepseek_operator.api import resource
@@ -107,6 +107,11 @@ def layouts(
         # Stages inside a node gain nothing that nobody asked for.
         if left == 0 and fits_wish and (stages <= nodes or wish.pipeline or wish.tensor):
             yield Layout(nodes=nodes, devices=room.used, split=_split(wish, tensor, stages))
+
+
+def spread_out(layout: Layout) -> Layout:
+    """The layout with expert parallelism as wide as tensor parallelism."""
+    return replace(layout, split=replace(layout.split, expert=layout.split.tensor))
 
 
 def is_small(size_gib: float) -> bool:

@@ -154,6 +154,16 @@ class Parallelism:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertSpread:
+    """How experts are spread beyond the split."""
+
+    deepep: bool = False
+    """Whole experts on every rank, tokens moved by DeepEP; dense layers and the shared expert stay whole, too."""
+    redundant: int = 0
+    """Copies of routed experts in each layer, all ranks together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryFit:
     """Memory of the fullest device, GiB unless the name says otherwise (cli.md, `fit`)."""
 
@@ -360,6 +370,7 @@ class Plan:
     """Budget from start to serving: size over rate, at least an hour."""
     considered: tuple[Candidate, ...]
     warnings: tuple[str, ...]
+    spread: ExpertSpread = ExpertSpread()
     kernels: KernelCache | None = None
     """Where compiled kernels are kept; None: nowhere."""
 

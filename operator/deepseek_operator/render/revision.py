@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 POD_FIELDS: Final = (
     "model",
+    "modelConfig",
     "revision",
     "servedName",
     "trustRemoteCode",

@@ -19,7 +19,7 @@ def refused(tmp_path: Path, text: str) -> list[str]:
     file = tmp_path / "cr.yaml"
     file.write_text(text)
     with pytest.raises(InvalidInputError) as caught:
-        read_deployments(str(file), namespace="default")
+        read_deployments([str(file)], namespace="default")
     return [str(problem).replace(str(file), "FILE") for problem in caught.value.problems]
 
 
@@ -121,7 +121,7 @@ def test_objects_of_other_kinds_are_left_alone_with_a_note(tmp_path: Path, capsy
     file = tmp_path / "cr.yaml"
     file.write_text(HEAD + "spec: {model: m}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: token}\n")
 
-    deployments = read_deployments(str(file), namespace="default")
+    deployments = read_deployments([str(file)], namespace="default")
 
     assert [deployment.name for deployment in deployments] == ["x"]
     assert "Secret" in capsys.readouterr().err
@@ -131,7 +131,7 @@ def test_a_bare_time_stamp_stays_text_and_null_means_not_set(tmp_path: Path) -> 
     file = tmp_path / "cr.yaml"
     file.write_text(HEAD + "spec: {model: m, restartedAt: 2026-01-01T00:00:00Z, context: }\n")
 
-    (deployment,) = read_deployments(str(file), namespace="default")
+    (deployment,) = read_deployments([str(file)], namespace="default")
 
     assert deployment.spec.restarted_at == "2026-01-01T00:00:00Z"
     assert deployment.spec.context.max_length is None

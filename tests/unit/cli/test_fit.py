@@ -129,3 +129,48 @@ def test_every_precision_has_a_footprint(run: Run, precision: str) -> None:
 
     assert result.exit_code == 0, result.stderr
     assert 40 < json.loads(result.stdout)["weightsGiB"] < 82
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        (("--tensor", "12"), "--tensor"),
+        (("--attention-data", "3"), "--attention-data"),
+        (("--expert", "3"), "--expert"),
+        (("--engine-version", "0.0.1"), "--engine-version"),
+        (("--context-length", "200000"), "--context-length"),
+        (("--mem-fraction", "0.3"), "--mem-fraction"),
+        (("--tensor", "4"), "--tensor"),
+    ],
+)
+def test_what_is_wrong_is_named_by_its_option(run: Run, options: tuple[str, ...], field: str) -> None:
+    result = run(*V3, "--product", "H200", *options, "-o", "json")
+
+    (problem, *_) = json.loads(result.stdout)["problems"]
+    assert problem["field"] == field
+    assert f"error: {field}: " in result.stderr
+    assert "spec." not in result.stderr.replace("spec.engine.image", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (("--model", "deepseek-v33", "--precision", "fp8", "--product", "H200"), "--model"),
+        (("--model", "deepseek-v3", "--precision", "fp8", "--product", "H300"), "--product"),
+        (("--model", "deepseek-v3", "--precision", "fp8"), "--product"),
+        (("--model", "deepseek-v3", "--precision", "fp8", "--product", "A100"), "--precision"),
+    ],
+)
+def test_a_name_that_is_not_known_is_named_by_its_option(run: Run, arguments: tuple[str, ...], field: str) -> None:
+    result = run("fit", *arguments, "-o", "json")
+
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["problems"][0]["field"] == field
+    assert field in result.stderr
+
+
+def test_a_context_longer_than_the_models_is_wrong_input(run: Run) -> None:
+    result = run(*V3, "--product", "H200", "--context-length", "163841", "-o", "json")
+
+    assert result.exit_code == 2
+    assert "use at most 163840" in json.loads(result.stdout)["problems"][0]["message"]

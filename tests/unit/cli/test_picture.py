@@ -5,11 +5,13 @@ import io
 import pytest
 from rich.console import Console
 
+from deepseek_operator.api.config import OperatorConfig
+from deepseek_operator.catalog.load import load
+from deepseek_operator.cli.cluster import read_file
 from deepseek_operator.cli.documents import parse_deployment
-from deepseek_operator.cli.nodes import nodes_of_file
 from deepseek_operator.cli.picture import Segment, bar, draw, segments
-from deepseek_operator.cli.planning import plan_deployment
-from deepseek_operator.plan.types import Facts, Plan
+from deepseek_operator.cli.planning import plan_all, surroundings
+from deepseek_operator.plan.types import Plan
 from tests.unit.cli.conftest import NODES
 
 
@@ -22,10 +24,10 @@ def plan() -> Plan:
         "spec": {"model": "deepseek-r1", "precision": "fp8"},
     }
     deployment = parse_deployment(manifest, namespace="default")
-    view = nodes_of_file(str(NODES / "nvidia-h100.yaml"))
-    outcome = plan_deployment(deployment, view, Facts(default_storage_class=True))
-    assert isinstance(outcome, Plan)
-    return outcome
+    view = read_file(str(NODES / "nvidia-h100.yaml"), load())
+    (planned,) = plan_all([deployment], surroundings(view, load(), OperatorConfig(), default_storage_class=True))
+    assert isinstance(planned.outcome, Plan)
+    return planned.outcome
 
 
 def drawn(plan: Plan, width: int) -> str:

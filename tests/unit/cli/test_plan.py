@@ -209,6 +209,59 @@ def test_a_config_json_of_ones_own_is_planned_with_weights_of_ones_own(
     assert "--model-path" in document["leader"]["command"]
 
 
+OWN = """
+apiVersion: serving.deepseek-operator.io/v1alpha1
+kind: DeepSeekDeployment
+metadata: {name: own}
+spec: {model: me/own, modelConfig: {name: own}, precision: fp8, weights: {source: 'pvc://weights/mine'}}
+---
+"""
+
+
+def config_map(**changes: object) -> str:
+    data = {"config.json": json.dumps({**DEEPSEEK_V3, **changes})}
+    return yaml.safe_dump({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "own"}, "data": data})
+
+
+def test_the_config_map_of_ones_own_model_may_stand_in_the_same_file(run: Run, h100: tuple[str, ...]) -> None:
+    result = run("plan", "-f", "-", *h100, "-o", "json", stdin=OWN + config_map())
+    smaller = run("plan", "-f", "-", *h100, "-o", "json", stdin=OWN + config_map(num_hidden_layers=31))
+
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["nodesPerGroup"] == 2
+    assert json.loads(smaller.stdout)["nodesPerGroup"] == 1
+    assert "left alone" not in result.stderr
+
+
+def test_render_takes_the_config_map_and_the_file_alike(run: Run, h100: tuple[str, ...], tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(DEEPSEEK_V3))
+
+    of_map = run("render", "-f", "-", *h100, stdin=OWN + config_map())
+    of_file = run("render", "-f", "-", *h100, "--model-config", config, stdin=OWN)
+
+    assert of_map.exit_code == 0, of_map.stderr
+    assert of_map.stdout == of_file.stdout
+
+
+def test_without_a_cluster_a_config_map_that_no_file_has_is_asked_for(run: Run, h100: tuple[str, ...]) -> None:
+    result = run("plan", "-f", "-", *h100, "-o", "json", stdin=OWN)
+
+    assert result.exit_code == 2
+    (problem,) = json.loads(result.stdout)["problems"]
+    assert problem["field"] == "spec.modelConfig"
+    assert "--model-config" in problem["message"]
+
+
+def test_a_config_map_that_cannot_be_planned_is_exit_code_2(run: Run, h100: tuple[str, ...]) -> None:
+    result = run("plan", "-f", "-", *h100, "-o", "json", stdin=OWN + config_map(hidden_size="wide"))
+
+    assert result.exit_code == 2
+    (problem,) = json.loads(result.stdout)["problems"]
+    assert problem["field"] == "spec.modelConfig"
+    assert "hidden_size" in problem["message"]
+
+
 def test_a_config_json_of_another_architecture_is_exit_code_2(run: Run, h100: tuple[str, ...], tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text(json.dumps({**DEEPSEEK_V3, "architectures": ["LlamaForCausalLM"]}))
@@ -217,3 +270,30 @@ def test_a_config_json_of_another_architecture_is_exit_code_2(run: Run, h100: tu
 
     assert result.exit_code == 2
     assert json.loads(result.stdout)["problems"][0]["field"] == "architectures"
+
+
+def test_several_files_are_read_in_their_order(run: Run, h100: tuple[str, ...], tmp_path: Path) -> None:
+    files = []
+    for name in ("one", "two"):
+        files += ["-f", str(tmp_path / name)]
+        (tmp_path / name).write_text(CR % (name, "deepseek-r1"))
+
+    documents = json.loads(run("plan", *files, *h100, "-o", "json").stdout)
+
+    assert [each["name"] for each in documents] == ["one", "two"]
+
+
+def test_an_object_that_stands_there_twice_is_wrong_input(run: Run, h100: tuple[str, ...]) -> None:
+    result = run("plan", "-f", FP8, "-f", FP8, *h100)
+
+    assert result.exit_code == 2
+    assert "deepseek-fp8 stands there 2 times in the namespace default" in result.stderr
+
+
+def test_in_a_pipe_every_sentence_is_a_line(run: Run, h100: tuple[str, ...]) -> None:
+    lines = run("plan", "-f", FP8, *h100).stdout.splitlines()
+
+    (feasible,) = [line for line in lines if line.startswith("  feasible")]
+    assert feasible.endswith("the choice has fewer pipeline stages")
+    assert any(line.startswith("warning image") and line.endswith("is on PyPI") for line in lines)
+    assert max(len(line) for line in lines if "rank" in line) <= 100

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 
+import pytest
+import typer
 import yaml
 from typer.testing import CliRunner
 
-from deepseek_operator.cli.main import plugin
+from deepseek_operator.cli.main import app, plugin
 from tests.unit.cli.conftest import Run
 
 
@@ -40,3 +43,10 @@ def test_offline_commands_load_neither_kopf_nor_the_api_client() -> None:
     )
 
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("program", [app, plugin])
+def test_the_version_is_told(program: typer.Typer) -> None:
+    result = CliRunner().invoke(program, ["--version"])
+
+    assert (result.exit_code, result.stdout) == (0, f"deepseek-operator {version('deepseek-operator')}\n")

@@ -56,3 +56,10 @@ def test_nothing_is_printed_when_one_deployment_has_no_plan(run: Run) -> None:
 
     assert (result.exit_code, result.stdout) == (3, "")
     assert "deepseek-fp8" in result.stderr
+
+
+def test_warnings_are_told_beside_the_objects(run: Run, h100: tuple[str, ...]) -> None:
+    result = run("render", "-f", FP8, *h100)
+
+    assert "warning: deepseek-fp8: each of the 2 ranks fetches" in result.stderr
+    assert "warning:" not in result.stdout

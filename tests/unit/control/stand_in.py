@@ -27,7 +27,7 @@ from tests.unit.lifecycle.pure_cluster import owned
 Body = dict[str, Any]
 _PATH = re.compile(
     r"^(?P<base>/api/v1|/apis/[^/]+/[^/]+)(/namespaces/(?P<namespace>[^/]+))?"
-    r"/(?P<plural>[a-z]+)(/(?P<name>[^/]+))?(/(?P<sub>status))?$"
+    r"/(?P<plural>[a-z]+)(/(?P<name>[^/]+))?(/(?P<sub>status|log))?$"
 )
 _OWNED_METADATA = ("labels", "annotations", "ownerReferences")
 _GENERATIONLESS = frozenset({"services", "secrets", "pods", "nodes", "leases", "events", "controllerrevisions"})
@@ -66,6 +66,8 @@ class StandIn:
     """Method, status, reason and headers of answers given instead, once each."""
     refused: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Status and reason of the answer to every such request (``POST services``), as an admission policy gives it."""
+    logs: dict[tuple[str, bool], bytes] = field(default_factory=dict)
+    """Of pods, by name and whether the run before the present one is meant."""
     held: dict[str, asyncio.Event] = field(default_factory=dict)
     """Requests that are not answered before the event."""
 
@@ -131,11 +133,20 @@ class StandIn:
         stored = self.objects.get(place)
         if stored is None:
             return _refusal(404, "NotFound", f'{place[0]} "{place[2]}" not found')
+        if match["sub"] == "log":
+            return self._log(place[2], request)
         if request.method == "PUT":
             return self._replace(place, body, status_only=match["sub"] == "status")
         if request.method == "DELETE":
             return self._delete(place, body)
         return web.json_response(stored)
+
+    def _log(self, pod: str, request: web.Request) -> web.Response:
+        previous = request.query["previous"] == "true"
+        if (pod, previous) not in self.logs:
+            return _refusal(400, "BadRequest", f"container in pod {pod} is not known")
+        lines = self.logs[pod, previous].splitlines(keepends=True)
+        return web.Response(body=b"".join(lines[-int(request.query["tailLines"]) :]))
 
     def _list(self, place: tuple[str, str, str], request: web.Request) -> web.Response:
         plural, namespace, _ = place

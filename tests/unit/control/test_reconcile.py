@@ -16,6 +16,7 @@ from deepseek_operator.control.cache import Cache, Key
 from deepseek_operator.control.catalogue import Catalogue
 from deepseek_operator.control.client import ApiError, KubeClient
 from deepseek_operator.control.execute import Executor
+from deepseek_operator.control.lastlines import LogReader
 from deepseek_operator.control.leader import Elector
 from deepseek_operator.control.limiter import WriteLimiter
 from deepseek_operator.control.metrics import REGISTRY
@@ -44,6 +45,7 @@ class World:
         self.verifier = Verifier(client, self.cache, load(), namespaces=())
         self.reporter = Reporter(lambda _: None)
         self.progress = ProgressReader(lambda _: None)
+        self.logs = LogReader(client, lambda _: None)
         self.reconciler = Reconciler(
             client=client,
             cache=self.cache,
@@ -54,6 +56,7 @@ class World:
                 catalogue=Catalogue(client, namespace="default", changed=lambda: None, may_write=lambda: False),
                 reporter=self.reporter,
                 progress=self.progress,
+                logs=self.logs,
             ),
             queue=self.queue,
             config=OperatorConfig(),
@@ -256,6 +259,40 @@ async def test_serving_and_failing_are_told_at_once(world: World) -> None:
     change(world, 1, state={"terminated": {"exitCode": 1}}, started=False)
     assert await world.reconcile() == [PUT_STATUS, "PATCH statefulsets/x-g0"]
     assert world.status()["groups"][0]["incidents"][0]["rank"] == 1
+
+
+async def test_the_log_of_a_failed_rank_is_told_and_not_lost_when_status_has_to_wait(world: World) -> None:
+    await serving(world)
+    await world.reconcile()
+    world.server.logs["x-g0-1", False] = b"Traceback\nRuntimeError: CUDA out of memory.\n"
+    change(world, 1, state={"terminated": {"exitCode": 1}}, started=False)
+    assert await world.reconcile() == [PUT_STATUS, "PATCH statefulsets/x-g0"]
+    await asyncio.gather(*world.logs._tasks.values())  # noqa: SLF001 - it is read beside the work
+    assert await world.reconcile() == [], "a second has not passed since the last status"
+    world.reconciler._told.clear()  # noqa: SLF001 - now it has
+    assert await world.reconcile() == [PUT_STATUS]
+    incident = world.status()["groups"][0]["incidents"][0]
+    assert (incident["log"][-1], incident["diagnosis"]) == ("RuntimeError: CUDA out of memory.", "DeviceOutOfMemory")
+    (event,) = world.server.asked("POST events")
+    assert event.body["note"].startswith("group 0: lower spec.context.maxLength")
+    assert event.body["note"].endswith("rank 1 said last:\nTraceback\nRuntimeError: CUDA out of memory.")
+    await world.reconcile()
+    assert world.logs.found(world.server.find(kinds.DEPLOYMENT, "x")["metadata"]["uid"]) == {}
+
+
+async def test_an_event_never_holds_a_stop_back(world: World) -> None:
+    await serving(world)
+    await world.reconcile()
+    world.server.requests.clear()
+    world.server.held["POST events"] = asyncio.Event()
+    change(world, 1, state={"terminated": {"exitCode": 1}}, started=False)
+    passing = asyncio.ensure_future(world.reconcile())
+    async with asyncio.timeout(30):
+        while not world.server.asked("POST events"):  # noqa: ASYNC110 - the request is what is awaited
+            await asyncio.sleep(0)
+    assert "PATCH statefulsets/x-g0" in world.server.writes
+    world.server.held["POST events"].set()
+    await passing
 
 
 async def test_an_incident_is_counted_once(world: World) -> None:

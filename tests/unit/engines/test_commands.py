@@ -11,7 +11,7 @@ import pytest
 
 from deepseek_operator.catalog.load import load
 from deepseek_operator.engines.flags import release_flags
-from deepseek_operator.plan.types import Parallelism
+from deepseek_operator.plan.types import ExpertSpread, Parallelism
 from e2e.sglang_parser import DEEPSEEK_V3, Command, Outcome, check
 from tests.unit.engines.plans import launched, plan, spec
 
@@ -28,6 +28,19 @@ CASES: Mapping[str, Wanted] = {
     "pipeline over two nodes": ({"split": Parallelism(tensor=8, pipeline=2), "carrier": "tcp"}, {}),
     "attention data parallel": ({"split": Parallelism(tensor=16, attention_data=4, expert=16)}, {}),
     "multi-token prediction": ({"mtp": True}, {}),
+    "experts by DeepEP": (
+        {"split": Parallelism(tensor=16, attention_data=16, expert=16), "spread": ExpertSpread(deepep=True)},
+        {},
+    ),
+    "copies of experts": (
+        {
+            "nodes": 4,
+            "split": Parallelism(tensor=32, attention_data=32, expert=32),
+            "spread": ExpertSpread(deepep=True, redundant=32),
+            "mtp": True,
+        },
+        {},
+    ),
     "torch.compile": ({"nodes": 1, "torch_compile": True}, {}),
     "requests limited": ({"memory": {"max_running_requests": 24}}, {}),
     "without keys": ({}, {"access": {"keys": {"mode": "none"}}}),
@@ -77,6 +90,25 @@ def test_every_rendered_command_passes_the_parser_and_the_validation_of_its_own_
     refused = {name: each.error for name, each in zip(commands, outcomes, strict=True) if each.error is not None}
     assert len(commands) > 1
     assert refused == {}
+
+
+def test_deepep_is_the_whole_recipe_of_large_expert_parallelism() -> None:
+    made = plan(
+        nodes=4,
+        split=Parallelism(tensor=32, attention_data=32, expert=32),
+        spread=ExpertSpread(deepep=True, redundant=32),
+        mtp=True,
+    )
+    words = " ".join(launched(made).leader_command)
+    for recipe in (
+        "--ep-size 32",
+        "--moe-a2a-backend deepep --deepep-mode auto --moe-dense-tp-size 1 --enable-dp-lm-head",
+        "--enable-eplb --ep-num-redundant-experts 32",
+        # 128 tokens a rank (SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK), four a request with MTP, 32 ranks.
+        "--max-running-requests 48",
+    ):
+        assert recipe in words
+    assert "deepep" not in " ".join(launched(plan()).leader_command)
 
 
 @pytest.mark.parametrize(("vendor", "version"), RELEASES)
@@ -307,3 +339,9 @@ def test_sparse_attention_passes_its_release(vendor: str, version: str) -> None:
     (outcome,) = check(version, [Command(argv=argv, vendor=vendor)], model=config)
     assert outcome.error is None
     assert outcome.values["tool_call_parser"] == "deepseekv32"
+
+
+def test_deepep_on_ascend_gets_buffers_that_are_large_enough() -> None:
+    wide = plan(vendor="ascend", split=Parallelism(tensor=16, expert=16), spread=ExpertSpread(deepep=True))
+    assert launched(wide).env["HCCL_BUFFSIZE"] == "1600"
+    assert "HCCL_BUFFSIZE" not in launched(plan(vendor="ascend")).env

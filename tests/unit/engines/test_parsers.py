@@ -52,10 +52,77 @@ def test_vllm_refuses_what_it_does_not_know(version: str) -> None:
         ("--all2all-backend", "pigeons"): "invalid choice",
         ("--compilation-config", '{"no_such_field": 1}'): "no_such_field",
         ("--enable-auto-tool-choice",): "requires --tool-call-parser",
+        ("--enable-auto-tool-choice", "--tool-call-parser", "deepseek_v9"): "invalid tool call parser",
+        ("--reasoning-parser", "deepseek_r9"): "invalid reasoning parser",
+        ("--headless", "--api-server-count", "2"): "with --headless",
+        ("--kv-cache-dtype", "fp7"): "fp7",
+        ("--gpu-memory-utilization", "1.9"): "gpu_memory_utilization",
+        ("--max-model-len", "1M"): "max_model_len",
+        ("--speculative-config", '{"method": "no-such"}'): "method",
     }
     outcomes = vllm.check([(*VLLM, *words) for words in broken], version)
     for outcome, because in zip(outcomes, broken.values(), strict=True):
         assert refused(outcome, because=because), outcome.error
+
+
+SPREAD = {
+    "a node": "--tensor-parallel-size 8",
+    "stages": "--tensor-parallel-size 8 --pipeline-parallel-size 2 --nnodes 2 --node-rank 0 --master-addr leader",
+    "a worker of it": "--tensor-parallel-size 8 --pipeline-parallel-size 2 --nnodes 2 --node-rank 1 --headless",
+    "tensor": "--tensor-parallel-size 16 --nnodes 2 --node-rank 0 --distributed-executor-backend mp",
+    "Ray": "--tensor-parallel-size 8 --pipeline-parallel-size 2 --distributed-executor-backend ray",
+    "experts": "--tensor-parallel-size 1 --data-parallel-size 16 --data-parallel-size-local 8 "
+    "--data-parallel-address leader --data-parallel-rpc-port 13345 --enable-expert-parallel",
+    "MTP": '--tensor-parallel-size 8 --speculative-config {"method":"mtp","num_speculative_tokens":1}',
+    "parsers": "--tensor-parallel-size 8 --reasoning-parser deepseek_r1 --enable-auto-tool-choice "
+    "--tool-call-parser deepseek_v3 --chat-template /vllm-workspace/examples/tool.jinja",
+    "context": "--tensor-parallel-size 8 --max-model-len 65536 --max-num-seqs 64 --gpu-memory-utilization 0.9",
+}
+
+
+@pytest.mark.parametrize("version", versions("vllm"))
+@pytest.mark.parametrize("vendor", ["nvidia", "amd", "ascend"])
+def test_vllm_makes_its_configuration_of_every_way_to_spread_a_model(version: str, vendor: str) -> None:
+    outcomes = vllm.check([(*VLLM, *words.split()) for words in SPREAD.values()], version, vendor=vendor)
+    assert {name: each.error for name, each in zip(SPREAD, outcomes, strict=True)} == dict.fromkeys(SPREAD)
+
+
+@pytest.mark.parametrize("version", versions("vllm"))
+def test_vllm_refuses_ranks_that_do_not_add_up(version: str) -> None:
+    broken = {
+        "--tensor-parallel-size 16": "larger than the number of available GPUs",
+        "--tensor-parallel-size 3": "divisible by tensor parallel size",
+        "--tensor-parallel-size 8 --pipeline-parallel-size 2 --nnodes 3": "nnodes",
+        "--tensor-parallel-size 16 --nnodes 2 --node-rank 2": "rank",
+        "--tensor-parallel-size 16 --nnodes 2 --distributed-executor-backend ray": "nnodes > 1",
+        "--tensor-parallel-size 8 --enable-eplb": "enable_expert_parallel",
+        "--tensor-parallel-size 8 --data-parallel-rank 1 --data-parallel-hybrid-lb": "load balancing mode",
+    }
+    outcomes = vllm.check([(*VLLM, *words.split()) for words in broken], version)
+    for outcome, because in zip(outcomes, broken.values(), strict=True):
+        assert refused(outcome, because=because), outcome.error
+
+
+def test_vllm_counts_the_devices_of_the_node_it_is_told() -> None:
+    command = (*VLLM, "--tensor-parallel-size", "16")
+    assert vllm.parse(command, "0.33.0", devices=16).error is None
+    assert refused(vllm.parse(command, "0.33.0", devices=8), because="available GPUs (8)")
+
+
+def test_vllm_judges_by_the_checkpoint_it_is_told() -> None:
+    dense = {
+        "architectures": ["Qwen2ForCausalLM"],
+        "model_type": "qwen2",
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "num_hidden_layers": 28,
+        "hidden_size": 3584,
+        "max_position_embeddings": 131072,
+    }
+    command = (*VLLM, "--tensor-parallel-size", "4")
+    assert vllm.parse(command, "0.33.0", model=dense).error is None
+    assert refused(vllm.parse((*command, "--enable-expert-parallel"), "0.33.0", model=dense), because="expert")
+    assert refused(vllm.parse((*VLLM, "--tensor-parallel-size", "8"), "0.33.0", model=dense), because="heads (28)")
 
 
 def test_lmdeploy_reads_a_server_and_a_proxy() -> None:

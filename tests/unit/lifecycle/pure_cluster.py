@@ -1,7 +1,8 @@
 """A cluster in memory that does what decisions ask for: to tell stories over several decisions without I/O.
 
-It is strict where the API server is: what exists cannot be made again, and what is applied or deleted must still have
-the UID that was decided upon. Pods come and go when a test says so.
+It is strict where the API server is: what exists cannot be made again, what is applied or deleted must still have the
+UID, and what is started the resourceVersion, that was decided upon. Pods come and go when a test says so, as
+``pure_controllers`` makes them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from deepseek_operator.api.config import OperatorConfig
-from deepseek_operator.api.names import FIELD_MANAGER
+from deepseek_operator.api.names import FIELD_MANAGER, GROUP_LABEL, REVISION_COPY_ANNOTATION
 from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.resource import Spec
 from deepseek_operator.control.projections import project_child, project_job, project_revision, project_stateful_set
@@ -44,8 +45,9 @@ from deepseek_operator.lifecycle.records import (
 )
 from deepseek_operator.plan.types import Plan, Refusal
 from deepseek_operator.render.owner import Owner
-from deepseek_operator.render.revision import RevisionContent, new_revision, parse
-from tests.unit.lifecycle.observed import NOW, pod
+from deepseek_operator.render.revision import RevisionContent, new_revision, parse, unpack
+from tests.unit.lifecycle import pure_controllers
+from tests.unit.lifecycle.observed import NOW
 from tests.unit.render.samples import H100_PLAN, LAUNCH, spec
 
 OWNER = Owner(name="x", namespace="default", uid="cr")
@@ -58,8 +60,20 @@ _PROJECT = {
 }
 
 
+class RefusedError(Exception):
+    """The API server refuses: what was decided upon has moved on, or something of the past is still there."""
+
+
+_MADE: dict[str, RevisionContent] = {}
+
+
 def content(from_spec: Spec | None = None, plan: Plan = H100_PLAN) -> RevisionContent:
-    return new_revision(owner=OWNER, spec=from_spec or spec(), plan=plan, launch=LAUNCH)
+    """The revision of a spec; made once, since stories ask for it at every step."""
+    wanted = from_spec or spec()
+    key = f"{wanted!r} {plan!r}"
+    if key not in _MADE:
+        _MADE[key] = new_revision(owner=OWNER, spec=wanted, plan=plan, launch=LAUNCH)
+    return _MADE[key]
 
 
 def owned(value: Any) -> dict[str, Any]:
@@ -86,18 +100,42 @@ class PureCluster:
         self.plan: Plan = H100_PLAN
         self.refusal: Refusal | None = None
         self.invalid: tuple[Problem, ...] = ()
-        self.contents: dict[str, RevisionContent] = {}
+        self.paused = False
         self.status: dict[str, Any] = {}
         self.objects: dict[ChildKey, dict[str, Any]] = {}
         self.once: dict[ChildKey, dict[str, Any]] = {}
         self.pods: list[PodRecord] = []
         self.preparing: list[PodRecord] = []
         self.progress: dict[str, Progress] = {}
+        self.pod_owners: dict[str, str] = {}
+        """UID of a pod's StatefulSet, by the pod's; of a pod that a test made up, there is none."""
+        self.pod_templates: dict[str, Mapping[str, Any]] = {}
+        """What pods were made from, by UID."""
+        self.nodes: tuple[str, ...] = ()
+        """Where pods are placed, one a node; without any, rank r is on ``node-r``."""
         self.dead_nodes: frozenset[str] = frozenset()
         self.name_taken: ChildKey | None = None
         self.generation = 1
         self.now: datetime = NOW
+        self._seen: tuple[dict[ChildKey, dict[str, Any]], list[PodRecord]] | None = None
+        self._parsed: dict[str, RevisionContent] = {}
         self._version = 0
+
+    @property
+    def contents(self) -> dict[str, RevisionContent]:
+        """Revisions that the operator sees stored, or a copy of in a StatefulSet."""
+        objects = self._seen[0] if self._seen else self.objects
+        stored = [body["data"] for (kind, _), body in objects.items() if kind == "ControllerRevision"]
+        sets = [body for (kind, _), body in objects.items() if kind == "StatefulSet"]
+        copies = [unpack(body["metadata"]["annotations"].get(REVISION_COPY_ANNOTATION, "")) for body in sets]
+        found = {data["hash"]: data for data in (*copies, *stored) if data}
+        return {name: self._parse(data) for name, data in found.items()}
+
+    def _parse(self, data: Mapping[str, Any]) -> RevisionContent:
+        text = json.dumps(data, sort_keys=True)
+        if text not in self._parsed:
+            self._parsed[text] = parse({"data": data})
+        return self._parsed[text]
 
     def edit(self, **fields: Any) -> None:
         """A user's edit; what was refused before is forgotten."""
@@ -111,11 +149,21 @@ class PureCluster:
         self.refusal = Refusal(problems=(problem,), considered=(), waits_for_cluster=waits_for_cluster)
         self.generation += 1
 
+    def look_away(self) -> None:
+        """The watches fall silent: until ``look`` the operator knows only of what it writes itself."""
+        self._seen = copy.deepcopy(self.objects), list(self.pods)
+
+    def look(self) -> None:
+        """The watches have caught up."""
+        self._seen = None
+
     def snapshot(self) -> Snapshot:
+        """What the operator sees."""
+        objects, pods = self._seen or (self.objects, self.pods)
         children: dict[ChildKey, ChildRecord] = {
-            key: _PROJECT.get(key[0], project_child)(body) for key, body in self.objects.items()
+            key: _PROJECT.get(key[0], project_child)(body) for key, body in objects.items()
         }
-        groups = {found.group for found in self.pods}
+        groups = {found.group for found in pods}
         return Snapshot(
             deployment=DeploymentRecord(
                 name=OWNER.name,
@@ -126,12 +174,16 @@ class PureCluster:
                 deleting=False,
                 spec={},
                 status=self.status,
+                paused=self.paused,
             ),
             stateful_sets={c.group: c for c in children.values() if isinstance(c, StatefulSetRecord)},
-            pods={group: tuple(found for found in self.pods if found.group == group) for group in groups},
+            pods={
+                group: tuple(sorted((found for found in pods if found.group == group), key=lambda found: found.rank))
+                for group in groups
+            },
             children=children,
             revisions={c.revision: c for c in children.values() if isinstance(c, RevisionRecord)},
-            nodes={found.node: NodeRecord(name=found.node) for found in self.pods if found.node not in self.dead_nodes},
+            nodes={found.node: NodeRecord(name=found.node) for found in pods if found.node not in self.dead_nodes},
             name_taken=self.name_taken,
             preparing=tuple(self.preparing),
             progress=self.progress,
@@ -143,14 +195,15 @@ class PureCluster:
         if self.refusal:
             return Outcome(config=CONFIG, spec=self.spec, refusal=self.refusal, contents=self.contents)
         made = content(self.spec, self.plan)
+        contents = self.contents
         stored = self.snapshot().revisions.get(made.hash)
         return Outcome(
             config=CONFIG,
             spec=self.spec,
             content=made,
             plan=self.plan,
-            stored=stored is not None and self.contents[made.hash].template_hash == made.template_hash,
-            contents=self.contents,
+            stored=stored is not None and contents[made.hash].template_hash == made.template_hash,
+            contents=contents,
             keys=KEYS,
         )
 
@@ -178,56 +231,88 @@ class PureCluster:
         raise AssertionError(f"not settled after {steps} steps: {self.status['groups']}")
 
     def carry_out(self, action: Action) -> None:
+        """Do it. Raises RefusedError where the API server, or the executor's own look at it, would refuse."""
         match action:
             case CreateOnce(manifest=manifest):
                 self.once.setdefault((manifest["kind"], manifest["metadata"]["name"]), dict(manifest))
             case Apply(manifest=manifest, uid=uid):
                 self._apply(manifest, uid)
-            case StartGroup(manifest=manifest, uid=uid, incarnation=incarnation):
-                group = int(manifest["metadata"]["labels"]["serving.deepseek-operator.io/group"])
-                left = [found for found in self.pods if found.group == group and found.incarnation != incarnation]
-                assert not left, "incarnations mix"
-                self._apply(manifest, uid)
-            case StopGroup(name=name, uid=uid):
-                body = self.objects["StatefulSet", name]
-                assert body["metadata"]["uid"] == uid
-                body["spec"]["replicas"] = 0
+            case StartGroup(manifest=manifest, uid=uid, incarnation=incarnation, resource_version=version):
+                group = int(manifest["metadata"]["labels"][GROUP_LABEL])
+                if any(found.group == group and found.incarnation != incarnation for found in self.pods):
+                    raise RefusedError("a pod of an earlier incarnation is left")
+                self._apply(manifest, uid, version)
+            case StopGroup(name=name, uid=uid, incarnation=incarnation):
+                self._stop(name, uid, incarnation)
             case Delete(kind=kind, name=name, uid=uid):
-                assert self.objects.pop((kind, name))["metadata"]["uid"] == uid
-            case DeletePod(uid=uid):
-                self.pods = [found for found in self.pods if found.uid != uid]
+                self._delete((kind, name), uid)
+            case DeletePod(uid=uid, force=force):
+                pure_controllers.delete_pods(self, [found.uid for found in self.pods if found.uid == uid], force=force)
 
-    def _apply(self, manifest: Mapping[str, Any], uid: str | None) -> None:
+    def _stop(self, name: str, uid: str, incarnation: int) -> None:
+        body = self.objects.get(("StatefulSet", name))
+        if body is None:
+            return
+        if (body["metadata"]["uid"], project_stateful_set(body).incarnation) != (uid, incarnation):
+            raise RefusedError(f"StatefulSet {name} has moved on")
+        self.scale(name, 0)
+        self._answered(("StatefulSet", name))
+
+    def _delete(self, key: ChildKey, uid: str) -> None:
+        body = self.objects.get(key)
+        if body and body["metadata"]["uid"] != uid:
+            raise RefusedError(f"{key} has moved on")
+        self.objects.pop(key, None)
+        if self._seen:
+            # As a watch would tell: the operator's client forgets nothing by itself.
+            self._seen[0].pop(key, None)
+
+    def scale(self, name: str, replicas: int) -> None:
+        """Set a StatefulSet's replicas."""
+        body = self.objects["StatefulSet", name]
+        self._version += 1
+        body["metadata"]["resourceVersion"] = str(self._version)
+        if body["spec"]["replicas"] != replicas:
+            body["metadata"]["generation"] += 1
+        body["spec"]["replicas"] = replicas
+
+    def _apply(self, manifest: Mapping[str, Any], uid: str | None, version: int | None = None) -> None:
         key = (manifest["kind"], manifest["metadata"]["name"])
         exists = self.objects.get(key)
-        assert (exists["metadata"]["uid"] if exists else None) == uid, f"{key} has moved on"
+        if uid is None and exists is not None:
+            # The executor finds it to be ours still, and applies.
+            uid = exists["metadata"]["uid"]
+        if (exists["metadata"]["uid"] if exists else None) != uid:
+            raise RefusedError(f"{key} has moved on")
+        if exists and version is not None and exists["metadata"]["resourceVersion"] != str(version):
+            raise RefusedError(f"{key} has moved on since it was judged")
         self._version += 1
         body: dict[str, Any] = copy.deepcopy(dict(manifest))
         entry = {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": owned(manifest)}
+        before = exists["metadata"].get("generation", 1) if exists else 0
         body["metadata"] |= {
             "uid": uid or f"uid-of-{key[0]}-{key[1]}-{self._version}",
             "resourceVersion": str(self._version),
             "managedFields": [entry],
+            "generation": before + (exists is None or exists.get("spec") != body.get("spec")),
         }
         body["status"] = exists["status"] if exists else {"replicas": 0}
         self.objects[key] = body
-        if key[0] == "ControllerRevision":
-            data = body["data"]
-            self.contents[data["hash"]] = parse(body)
+        self._answered(key)
+
+    def _answered(self, key: ChildKey) -> None:
+        """The answer to a write shows the operator the object as it is."""
+        if self._seen:
+            self._seen[0][key] = copy.deepcopy(self.objects[key])
+
+    def touched(self, key: ChildKey) -> None:
+        """A controller wrote the object's status."""
+        self._version += 1
+        self.objects[key]["metadata"]["resourceVersion"] = str(self._version)
 
     def controllers(self) -> None:
         """The StatefulSet controller, scheduler and kubelets: pods end, or come up and are ready."""
-        for owner in self.snapshot().stateful_sets.values():
-            mine = [found for found in self.pods if found.group == owner.group and not found.deleting]
-            present = {found.rank for found in mine}
-            others = [found for found in self.pods if found.group != owner.group]
-            added = [
-                pod(rank, group=owner.group, incarnation=owner.incarnation)
-                for rank in range(owner.replicas)
-                if rank not in present
-            ]
-            self.pods = others + [found for found in mine if found.rank < owner.replicas] + added
-            self.objects["StatefulSet", owner.name]["status"] = {"replicas": owner.replicas}
+        pure_controllers.everything(self)
 
     def break_rank(self, rank: int, *, group: int = 0, **changes: Any) -> None:
         """One pod changes."""

@@ -39,7 +39,20 @@ FULL = GroupEntry(
     reported=Report(incarnation=12, kv_tokens=283_739, weights_gib=40.25),
     progress=Progress(phase="fetch", bytes_done=5, bytes_total=9, bytes_per_second=2, seconds_left=2),
     incidents=(
-        Incident(time="2026-01-01T12:00:00Z", reason="OOMKilled", message="m", rank=0, pod="p", node="n", exit_code=0),
+        Incident(
+            time="2026-01-01T12:00:00Z",
+            reason="OOMKilled",
+            message="m",
+            rank=0,
+            pod="p",
+            node="n",
+            exit_code=0,
+            signal="SIGKILL",
+            ended="2026-01-01T11:59:59Z",
+            diagnosis="CollectiveTimeout",
+            remedy="r",
+            log=("one", "two"),
+        ),
         Incident(time="2026-01-01T11:00:00Z", reason="PodLost", message="m"),
     ),
 )

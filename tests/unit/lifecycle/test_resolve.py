@@ -14,7 +14,7 @@ from deepseek_operator.api.config import OperatorConfig
 from deepseek_operator.api.problems import InvalidInputError
 from deepseek_operator.catalog.load import load
 from deepseek_operator.lifecycle.outcome import Outcome
-from deepseek_operator.lifecycle.records import DeploymentRecord, RevisionRecord, Snapshot
+from deepseek_operator.lifecycle.records import ConfigRecord, DeploymentRecord, RevisionRecord, Snapshot
 from deepseek_operator.lifecycle.resolve import Surroundings, read_spec, resolve
 from deepseek_operator.plan.inventory import read_node, take_inventory
 from deepseek_operator.plan.types import Facts
@@ -45,6 +45,7 @@ def resolved(
     stored: Iterable[RevisionContent] = (),
     served: Iterable[RevisionContent] = (),
     copies: Iterable[RevisionContent] = (),
+    config: ConfigRecord | None = None,
 ) -> Outcome:
     deployment = DeploymentRecord(
         name="x",
@@ -58,7 +59,8 @@ def resolved(
     )
     revisions = {content.hash: record(content, number) for number, content in enumerate(stored, start=1)}
     kept = {content.hash: record(content, 0).content for content in copies}
-    return resolve(Snapshot(deployment=deployment, revisions=revisions, copies=kept), around(nodes), keys=("k", "a"))
+    snapshot = Snapshot(deployment=deployment, revisions=revisions, copies=kept, model_config=config)
+    return resolve(snapshot, around(nodes), keys=("k", "a"))
 
 
 def record(content: RevisionContent, number: int) -> RevisionRecord:

@@ -71,6 +71,32 @@ def test_the_next_incident_is_told_too() -> None:
     assert told(failed, status(groups=[{"index": 0, "incidents": [again, INCIDENT]}])) == [("Warning", "OOMKilled")]
 
 
+def incident(**changes: Any) -> dict[str, Any]:
+    return status(groups=[{"index": 0, "incidents": [{**INCIDENT, "rank": 1, **changes}]}])
+
+
+def test_an_incident_that_is_told_shorter_is_no_news() -> None:
+    assert told(incident(), incident(message="The engine", remedy="")) == []
+
+
+def test_a_log_that_comes_later_is_told_with_what_it_means() -> None:
+    (event,) = transitions(incident(), incident(remedy="use tensor 16", log=["one", "two"]))
+    assert (event.type, event.reason) == ("Warning", "OOMKilled")
+    assert event.message == "group 0: use tensor 16; rank 1 said last:\none\ntwo"
+    assert told(incident(log=["one"]), incident(log=["one"])) == []
+
+
+def test_of_a_long_log_the_event_has_the_last_lines() -> None:
+    (event,) = transitions(incident(), incident(log=[f"{number:02} {'x' * 200}" for number in range(9)]))
+    assert len(event.message.encode()) <= 1024
+    assert event.message.endswith("08 " + "x" * 200)
+
+
+def test_a_rank_that_turns_out_to_have_failed_first_is_told() -> None:
+    (event,) = transitions(incident(), incident(rank=3, message="The engine of rank 3 ended"))
+    assert event.message == "group 0: rank 3 failed first; The engine of rank 3 ended"
+
+
 def test_an_event_stays_within_the_servers_limit() -> None:
     long = status(("Accepted", "False", "A"))
     long["conditions"][0]["message"] = "x" * 5000

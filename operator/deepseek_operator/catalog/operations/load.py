@@ -35,7 +35,15 @@ class Operations:
 
     def diagnose(self, words: str) -> Diagnosis | None:
         """The first diagnosis whose pattern the words contain."""
-        return next((each for each in self.diagnoses if each.pattern.search(words)), None)
+        return self.find(words)[0]
+
+    def find(self, words: str) -> tuple[Diagnosis | None, re.Match[str] | None]:
+        """The same, and where the pattern is; the last place of it, since the end tells most."""
+        for each in self.diagnoses:
+            if each.pattern.search(words):
+                *_, last = each.pattern.finditer(words)
+                return each, last
+        return None, None
 
 
 def _compiles(pattern: str) -> str:
