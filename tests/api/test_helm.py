@@ -174,7 +174,10 @@ def test_install_run_and_uninstall_keep_the_users_deployments(bare: Cluster, tmp
         ("get", "secrets", False),
         ("list", "secrets", False),
         ("patch", "nodes", False),
-        ("delete", "persistentvolumeclaims", False),
+        # A rank's claim that is bound to a node which is gone.
+        ("delete", "persistentvolumeclaims", True),
+        ("patch", "persistentvolumeclaims", False),
+        ("get", "persistentvolumes", True),
         ("delete", "persistentvolumes", False),
         ("create", "clusterrolebindings.rbac.authorization.k8s.io", False),
         ("list", "customresourcedefinitions.apiextensions.k8s.io", False),
