@@ -208,13 +208,16 @@ class Run:
     async def __aenter__(self) -> Self:
         self._kubelet = asyncio.create_task(self._as_a_kubelet())
         await self.proxy.start()
+        return self
+
+    async def prepare(self) -> None:
+        """Bring about what the scenario begins with, and count writes from there."""
         await self.user.arrive()
         await self.start_operator()
         await self._scenario.prepare(self.user)
         await self.settle()
         self.proxy.writes = 0
         self.proxy.seen.clear()
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._kubelet is not None:
@@ -303,6 +306,7 @@ class Run:
 async def undisturbed(environment: Environment, scenario: Scenario) -> Undisturbed:
     """Run a scenario without faults; its writes are what others are killed at."""
     async with Run(environment, scenario) as run:
+        await run.prepare()
         await scenario.act(run.user)
         await run.settle()
         objects = await run.state()
@@ -324,15 +328,16 @@ async def killed(environment: Environment, wanted: Undisturbed, *, write: int, m
             fault = OnceAt(write=write, behaviour=FAULTS[moment])
         else:
             fault = KillAt(write=write, moment=moment, kill=run.kill)
-        if write == 0:
-            await run.kill()
-            fault.label = "nothing yet"
-            fault.done.set()
-        else:
-            run.proxy.rules.append(Rule(writes, fault))
         told = ""
         objects: Objects = []
         try:
+            await run.prepare()
+            if write == 0:
+                await run.kill()
+                fault.label = "nothing yet"
+                fault.done.set()
+            else:
+                run.proxy.rules.append(Rule(writes, fault))
             await play(run, wanted.scenario.act, fault)
             told, objects = await _compare(environment, run, wanted)
         except Exception as error:  # noqa: BLE001 - whatever went wrong is the case's result
