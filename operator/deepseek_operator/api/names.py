@@ -76,6 +76,9 @@ WEIGHTS_DIRECTORY: Final = "/models"
 SOURCE_DIRECTORY: Final = "/source"
 """Where the user's own claim appears that a conversion reads."""
 
+SSH_DIRECTORY: Final = "/run/deepseek-ssh"
+"""Where ranks that are started over ssh find their key pair."""
+
 API_PORT: Final = 8000
 """The port of the API Service and of the engine's HTTP server, whatever the engine."""
 
@@ -91,6 +94,11 @@ def group_name(deployment: str, index: int) -> str:
 def keys_name(deployment: str) -> str:
     """The name of the Secret with the generated API key and admin key."""
     return f"{deployment}-keys"
+
+
+def ssh_name(deployment: str) -> str:
+    """The name of the Secret with the key pair of ranks that are started over ssh."""
+    return f"{deployment}-ssh"
 
 
 def revision_name(deployment: str, revision: str) -> str:

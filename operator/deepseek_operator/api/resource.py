@@ -29,7 +29,7 @@ Quantity = Annotated[str, StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[
 
 Precision = Literal["auto", "fp8", "bf16", "int8", "w4a8", "w4afp8", "awq", "gptq", "nvfp4", "mxfp4"]
 KVCachePrecision = Literal["auto", "bf16", "fp8"]
-EngineName = Literal["sglang", "vllm", "lmdeploy"]
+EngineName = Literal["sglang", "vllm", "lmdeploy", "tensorrt-llm"]
 Backend = Literal["mp", "ray"]
 Vendor = Literal["nvidia", "amd", "ascend"]
 FabricMode = Literal["pod", "host"]
