@@ -82,6 +82,8 @@ PROMPTS_DIRECTORY: Final = "/prompts"
 """Where the volume with a batch's prompts appears."""
 ANSWERS_DIRECTORY: Final = "/answers"
 """Where the claim for a batch's answers appears."""
+SSH_DIRECTORY: Final = "/run/deepseek-ssh"
+"""Where ranks that are started over ssh find their key pair."""
 
 API_PORT: Final = 8000
 """The port of the API Service and of the engine's HTTP server, whatever the engine."""
@@ -98,6 +100,11 @@ def group_name(deployment: str, index: int) -> str:
 def keys_name(deployment: str) -> str:
     """The name of the Secret with the generated API key and admin key."""
     return f"{deployment}-keys"
+
+
+def ssh_name(deployment: str) -> str:
+    """The name of the Secret with the key pair of ranks that are started over ssh."""
+    return f"{deployment}-ssh"
 
 
 def revision_name(deployment: str, revision: str) -> str:

@@ -31,7 +31,7 @@ VolumePath = Annotated[str, StringConstraints(min_length=1, max_length=512, patt
 
 Precision = Literal["auto", "fp8", "bf16", "int8", "w4a8", "w4afp8", "awq", "gptq", "nvfp4", "mxfp4"]
 KVCachePrecision = Literal["auto", "bf16", "fp8"]
-EngineName = Literal["sglang", "vllm", "lmdeploy", "deepseek-infer"]
+EngineName = Literal["sglang", "vllm", "lmdeploy", "tensorrt-llm", "deepseek-infer"]
 Backend = Literal["mp", "ray"]
 Vendor = Literal["nvidia", "amd", "ascend"]
 FabricMode = Literal["pod", "host"]

@@ -121,6 +121,8 @@ class EngineFacts:
     """Architectures that have kernels for DeepSeek-V3.2's sparse attention."""
     grouped_query: bool = True
     """Serves the distilled models, too (grouped-query attention)."""
+    keys: bool = True
+    """Its API can ask for keys."""
     vulnerabilities: tuple[Vulnerability, ...] = ()
     kv_precisions: Mapping[str, tuple[KVPrecision, ...]] = field(default_factory=dict)
     """KV cache precisions by architecture; an architecture that is not named: what its accelerators say."""

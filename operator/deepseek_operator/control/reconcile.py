@@ -39,7 +39,7 @@ from deepseek_operator.control.usage import Usage
 from deepseek_operator.control.verify import Verifier
 from deepseek_operator.lifecycle.actions import Decision, Event
 from deepseek_operator.lifecycle.decide import decide
-from deepseek_operator.lifecycle.outcome import Outcome
+from deepseek_operator.lifecycle.outcome import NewSecrets, Outcome
 from deepseek_operator.lifecycle.records import ChildKey, ConfigRecord, DeploymentRecord, Snapshot
 from deepseek_operator.lifecycle.resolve import Surroundings, resolve
 from deepseek_operator.lifecycle.transitions import latest_incidents
@@ -232,23 +232,25 @@ class Reconciler:
                 self._cache.put(kinds.NODE, await self._client.get(kinds.NODE, None, name))
 
     async def _decide(self, deployment: DeploymentRecord, taken: ChildKey | None) -> Decision:
-        keys = (secrets.token_urlsafe(32), secrets.token_urlsafe(32))
+        new_secrets = NewSecrets(
+            api_key=secrets.token_urlsafe(32), admin_key=secrets.token_urlsafe(32), ssh_seed=secrets.token_bytes(32)
+        )
         seen = self._usage.version
-        snapshot, outcome = self._resolve(deployment, taken, keys)
+        snapshot, outcome = self._resolve(deployment, taken, new_secrets)
         config = None
         if outcome.wants_config and outcome.spec is not None:
             config = await model_config.read_model_config(self._client, deployment, outcome.spec)
-            snapshot, outcome = self._resolve(deployment, taken, keys, config)
+            snapshot, outcome = self._resolve(deployment, taken, new_secrets, config)
         if outcome.plan is not None and not outcome.stored and await self._usage.renew(seen=seen):
             # A plan is about to be made for good: choose by what is in use now.
-            snapshot, outcome = self._resolve(deployment, taken, keys, config)
+            snapshot, outcome = self._resolve(deployment, taken, new_secrets, config)
         if outcome.refusal is not None and outcome.refusal.waits_for_cluster:
             nodes = self._cache.nodes_version
             wait = await self._verifier.renew_devices()
             if wait is not None:
                 self._queue.add_after((deployment.namespace, deployment.name), wait)
             if self._cache.nodes_version != nodes:
-                snapshot, outcome = self._resolve(deployment, taken, keys, config)
+                snapshot, outcome = self._resolve(deployment, taken, new_secrets, config)
         if config is not None and outcome.plan is None:
             # Nothing watches the ConfigMap: it may come, or be mended.
             self._queue.add_after((deployment.namespace, deployment.name), model_config.RETRY_SECONDS)
@@ -261,7 +263,7 @@ class Reconciler:
         self,
         deployment: DeploymentRecord,
         taken: ChildKey | None,
-        keys: tuple[str, str],
+        new_secrets: NewSecrets,
         config: ConfigRecord | None = None,
     ) -> tuple[Snapshot, Outcome]:
         snapshot = self._cache.snapshot(
@@ -291,7 +293,7 @@ class Reconciler:
             ),
             inventory_of=self._inventory,
         )
-        return snapshot, resolve(snapshot, around, keys=keys)
+        return snapshot, resolve(snapshot, around, new_secrets=new_secrets)
 
     async def _publish(
         self, deployment: DeploymentRecord, decision: Decision

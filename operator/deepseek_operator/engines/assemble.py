@@ -25,7 +25,7 @@ def assemble(engine: Engine, start: Start) -> Launch:
         barrier=start.spans_nodes,
         barrier_port=BARRIER_PORT,
     )
-    commands, health = engine.command(start), engine.health(start)
+    commands, health, body = engine.command(start), engine.health(start), engine.body(start)
     own = {**engine.ports(start), "barrier": BARRIER_PORT} if start.spans_nodes else {}
     probe = (
         "python3",
@@ -37,7 +37,7 @@ def assemble(engine: Engine, start: Start) -> Launch:
         str(health.count),
     )
     return Launch(
-        script=render(frame, engine.body(start)),
+        script=render(frame, body),
         leader_command=commands.leader,
         worker_command=commands.worker,
         env=engine.env(start),
@@ -50,4 +50,5 @@ def assemble(engine: Engine, start: Start) -> Launch:
         termination_grace_seconds=engine.grace_seconds(start),
         mounts=vendor.mounts,
         writable=engine.caches(),
+        ssh=body.ssh,
     )

@@ -66,6 +66,8 @@ class Body:
     template: str
     """File under ``launch/``."""
     values: Mapping[str, Any] = field(default_factory=dict)
+    ssh: bool = False
+    """One rank starts the others over ssh: the pods get a key pair (``render.secret.ssh_secret``), and may run sshd."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,3 +158,5 @@ class Launch:
     """Driver directories of the node, where the vendor's runtime does not bring them."""
     writable: tuple[str, ...]
     """Directories of the container that need a scratch volume (caches)."""
+    ssh: bool = False
+    """Whether the pods have the key pair of the deployment, and what sshd needs."""

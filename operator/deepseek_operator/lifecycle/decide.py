@@ -48,7 +48,7 @@ from deepseek_operator.render.digest import with_desired_hash
 from deepseek_operator.render.gang import pod_group
 from deepseek_operator.render.owner import Owner, group_labels
 from deepseek_operator.render.revision import RevisionContent, controller_revision
-from deepseek_operator.render.secret import keys_secret
+from deepseek_operator.render.secret import keys_secret, needs_ssh, ssh_secret
 from deepseek_operator.render.weights_job import KIND as JOB
 
 
@@ -188,8 +188,10 @@ class _Work:
         if spec is None or plan is None:
             return
         if starting and plan.engine.api and spec.access.keys.mode == "generate":
-            api_key, admin_key = self.outcome.keys
-            yield CreateOnce(manifest=keys_secret(self._owner, api_key=api_key, admin_key=admin_key))
+            new = self.outcome.new_secrets
+            yield CreateOnce(manifest=keys_secret(self._owner, api_key=new.api_key, admin_key=new.admin_key))
+        if starting and self.outcome.content is not None and needs_ssh(self.outcome.content.template):
+            yield CreateOnce(manifest=ssh_secret(self._owner, seed=self.outcome.new_secrets.ssh_seed))
         manifests = shared_objects(self._owner, spec, plan, config=self.outcome.config)
         if starting:
             yield from (

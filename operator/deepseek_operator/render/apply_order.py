@@ -14,7 +14,7 @@ from deepseek_operator.render.gang import pod_group
 from deepseek_operator.render.kernels import kernels_volume
 from deepseek_operator.render.networkpolicy import api_policy, group_policy
 from deepseek_operator.render.revision import RevisionContent, controller_revision, new_revision
-from deepseek_operator.render.secret import keys_secret
+from deepseek_operator.render.secret import keys_secret, ssh_secret
 from deepseek_operator.render.services import api_service, headless_service
 from deepseek_operator.render.weights import node_volume
 from deepseek_operator.render.weights_job import weights_job
@@ -111,4 +111,6 @@ def all_objects(
     ]
     if plan.engine.api and spec.access.keys.mode == "generate":
         objects.insert(0, keys_secret(owner, api_key=None, admin_key=None))
+    if launch.ssh:
+        objects.insert(0, ssh_secret(owner, seed=None))
     return objects

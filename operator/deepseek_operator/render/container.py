@@ -60,7 +60,7 @@ def engine_container(
         "readinessProbe": _probe(launch.readiness_probe, launch, failures=_READINESS_FAILURES),
         "lifecycle": {"preStop": {"exec": {"command": ["/bin/sleep", _BEFORE_SIGTERM_SECONDS]}}},
         "resources": _resources(plan),
-        "securityContext": container_security(locks_memory=plan.fabric.rdma_resource is not None),
+        "securityContext": container_security(locks_memory=plan.fabric.rdma_resource is not None, runs_sshd=launch.ssh),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": mounts,
     }

@@ -152,6 +152,7 @@ class Group:
         self.programs.mkdir()
         self.program("vllm", FAKE_ENGINE)
         self.program("lmdeploy", FAKE_ENGINE)
+        self.program("trtllm-serve", FAKE_ENGINE)
 
     def program(self, name: str, text: str) -> None:
         """A program of the image, found before every other of that name."""

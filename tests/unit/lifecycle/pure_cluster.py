@@ -40,7 +40,7 @@ from deepseek_operator.lifecycle.actions import (
 from deepseek_operator.lifecycle.clock import stamp
 from deepseek_operator.lifecycle.decide import decide
 from deepseek_operator.lifecycle.entries import Progress
-from deepseek_operator.lifecycle.outcome import Outcome
+from deepseek_operator.lifecycle.outcome import NewSecrets, Outcome
 from deepseek_operator.lifecycle.records import (
     ChildKey,
     ChildRecord,
@@ -213,7 +213,7 @@ class PureCluster:
             plan=self.plan,
             stored=stored is not None and contents[made.hash].template_hash == made.template_hash,
             contents=contents,
-            keys=KEYS,
+            new_secrets=NewSecrets(api_key=KEYS[0], admin_key=KEYS[1], ssh_seed=bytes(32)),
         )
 
     def decide(self) -> Decision:

@@ -11,8 +11,10 @@ from datetime import timedelta
 import pytest
 
 from deepseek_operator.api.problems import Problem
+from deepseek_operator.catalog.load import load
 from deepseek_operator.lifecycle.actions import Apply, CreateOnce, StartGroup, StopGroup
 from deepseek_operator.lifecycle.records import ContainerRecord
+from tests.unit.engines.plans import launched, plan
 from tests.unit.lifecycle.observed import NOW
 from tests.unit.lifecycle.pure_cluster import KEYS, PureCluster, serving, told
 
@@ -46,6 +48,25 @@ def test_the_generated_keys_are_those_of_this_decision() -> None:
     ]
     assert sorted(base64.b64decode(value).decode() for value in secret["data"].values()) == sorted(KEYS)
     assert "x-keys" not in str(told(PureCluster(access={"keys": {"mode": "none"}}).decide().actions))
+
+
+def test_ranks_over_ssh_get_their_key_pair_before_their_pods(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = next(each for each in load().releases if each.engine == "tensorrt-llm")
+    cluster = PureCluster(access={"keys": {"mode": "none"}}, engine={"name": "tensorrt-llm"})
+    cluster.plan = plan(release=release)
+    monkeypatch.setattr("tests.unit.lifecycle.pure_cluster.LAUNCH", launched(cluster.plan, cluster.spec))
+    decision = cluster.decide()
+    made = told(decision.actions)
+    assert made.index("create Secret x-ssh") < made.index("start x-g0 incarnation 1")
+    (secret,) = [
+        action.manifest
+        for action in decision.actions
+        if isinstance(action, CreateOnce) and action.manifest["kind"] == "Secret"
+    ]
+    assert set(secret["data"]) == {"id", "id.pub"}
+    private = base64.b64decode(secret["data"]["id"]).decode()
+    assert private not in str([action for action in decision.actions if not isinstance(action, CreateOnce)])
+    assert private not in str(decision.status)
 
 
 def test_a_settled_cluster_is_left_alone() -> None:
