@@ -132,13 +132,13 @@ def write_settings(node: Node, network: Network, *, lower_oom_score: bool) -> No
         path.write_text(text, encoding="utf-8")
 
 
-def base_runtime_spec(printed: str) -> str:
+def base_runtime_spec(printed: str, *, mounts: tuple[Path, ...] = ()) -> str:
     """Return containerd's default spec with the machine's tools in it, read-only: images need none of their own."""
     spec = json.loads(printed)
     options = ["rbind", "ro", "nosuid"]
     spec["mounts"] += [
         {"destination": path, "type": "bind", "source": path, "options": options}
-        for path in HOST_TOOLS
+        for path in (*HOST_TOOLS, *map(str, mounts))
         if Path(path).exists()
     ]
     return json.dumps(spec)

@@ -5,6 +5,7 @@ Everything is checked at once, so that a person sees the whole list and not one 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import shutil
@@ -38,6 +39,7 @@ PACKAGES: Final = {
 NEEDED: Final = {"CAP_NET_ADMIN": 12, "CAP_SYS_CHROOT": 18, "CAP_SYS_ADMIN": 21, "CAP_MKNOD": 27}
 SYS_RESOURCE: Final = 24
 APT_SECONDS: Final = 300
+INSTALL_LOCK: Final = Path("/run/deepseek-operator-e2e-install.lock")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +76,13 @@ def prepare(*, report: Callable[[str], None]) -> Machine:
     """Install missing packages and return what this machine can do; raises ``ClusterError`` with every problem."""
     if found := problems():
         raise ClusterError("level real-nodes cannot run here:\n" + "\n".join(f"- {each}" for each in found))
-    if absent := missing_packages():
-        report(f"installing Debian packages: {' '.join(absent)}")
-        _install(absent)
+    if missing_packages():
+        # Tests that run side by side come here together, and dpkg lets one in.
+        with INSTALL_LOCK.open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if absent := missing_packages():
+                report(f"installing Debian packages: {' '.join(absent)}")
+                _install(absent)
     machine = Machine(may_lower_oom_score=bool(_capabilities() >> SYS_RESOURCE & 1))
     if not machine.may_lower_oom_score:
         report("no CAP_SYS_RESOURCE here: containers keep this process's oom_score_adj")
@@ -115,7 +121,8 @@ def _can_install() -> bool:
 
 
 def _install(packages: tuple[str, ...]) -> None:
-    install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
+    patient = ("-o", f"DPkg::Lock::Timeout={APT_SECONDS}")
+    install = ["apt-get", *patient, "install", "--yes", "--no-install-recommends", *packages]
     # Its lists may be missing or older than what the archive still holds.
     if _apt(install).returncode != 0:
         _apt(["apt-get", "update"])
