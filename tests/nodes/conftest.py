@@ -64,7 +64,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     # The smoke test needs two; scenarios two more, for what moves and for two groups.
     scenarios = any(item.get_closest_marker("scenario") for item in request.session.items)
     engine = any(item.get_closest_marker("engine") for item in request.session.items)
-    mounts = (environment.ensure(),) if engine else ()
+    mounts = {environment.SEEN_AT: environment.ensure()} if engine else {}
     started = up(state, external=external, real=wanted(HARDWARE, count=4 if scenarios else 2, mounts=mounts))
     yield started
     started.down()

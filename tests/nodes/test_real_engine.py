@@ -102,7 +102,7 @@ def checkpoint(site: Site, tmp_path: Path) -> None:
     subprocess.run(write, check=True, cwd=root, capture_output=True)
     files = ("-n", site.namespace, "create", "configmap", "tiny-checkpoint", f"--from-file={tmp_path / 'tiny'}")
     site.kubectl(*files)
-    site.cluster.import_image(image.build(tmp_path / "engine.tar", tag=TAG, environment=place))
+    site.cluster.import_image(image.build(tmp_path / "engine.tar", tag=TAG))
 
 
 def test_a_real_vllm_serves_over_two_nodes_with_tensor_parallelism(
