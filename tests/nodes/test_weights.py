@@ -17,7 +17,7 @@ import pytest
 from deepseek_operator.weights.workspace import MARKER
 from e2e.cluster.network import BRIDGE_HOST
 from e2e.sglang_parser import DEEPSEEK_V3
-from tests.nodes.conftest import Site, wait_for
+from tests.nodes.site import Site, wait_for
 from tests.unit.weights.checkpoints import Shape, write_checkpoint
 from tests.unit.weights.hub import Fault, Hub, serve
 

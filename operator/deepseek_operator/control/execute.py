@@ -127,7 +127,7 @@ class Executor:
             await self._client.delete(kinds.BY_KIND[action.kind], namespace, action.name, uid=action.uid)
         elif isinstance(action, DeletePod):
             await self._gate("delete", "Pod")
-            grace = 0 if action.force else None
+            grace = action.grace_seconds
             await self._client.delete(kinds.POD, namespace, action.name, uid=action.uid, grace_seconds=grace)
 
     async def record(self, deployment: DeploymentRecord, event: Event) -> None:

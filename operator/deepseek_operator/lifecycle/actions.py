@@ -85,8 +85,8 @@ class DeletePod:
 
     name: str
     uid: str
-    force: bool
-    """Without grace: its node will never confirm."""
+    grace_seconds: int | None
+    """None: the pod's own. 0: its node will never confirm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

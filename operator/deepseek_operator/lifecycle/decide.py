@@ -30,6 +30,7 @@ from deepseek_operator.lifecycle.actions import (
 from deepseek_operator.lifecycle.clock import stamp
 from deepseek_operator.lifecycle.entries import GroupEntry
 from deepseek_operator.lifecycle.groups import StartWith
+from deepseek_operator.lifecycle.incidents import BROKEN_GRACE_SECONDS, drains_in_vain
 from deepseek_operator.lifecycle.judge import Judge
 from deepseek_operator.lifecycle.objects import group_children, groups_of, mend, surplus_revisions
 from deepseek_operator.lifecycle.outcome import Outcome
@@ -240,7 +241,8 @@ class _Work:
 
     def _end(self, pod: PodRecord) -> Action:
         """A kubelet that is gone confirms nothing."""
-        return DeletePod(name=pod.name, uid=pod.uid, force=pod.deleting and pod.node in self.judge.dead_nodes)
+        lost = pod.deleting and pod.node in self.judge.dead_nodes
+        return DeletePod(name=pod.name, uid=pod.uid, grace_seconds=0 if lost else None)
 
     def _stop(self, entry: GroupEntry) -> Iterator[Action]:
         owner = self.snapshot.workloads.get(entry.index)
@@ -259,6 +261,8 @@ class _Work:
             left_behind = owner is None and not pod.deleting
             if stuck or left_behind:
                 yield self._end(pod)
+            elif drains_in_vain(entry, pod):
+                yield DeletePod(name=pod.name, uid=pod.uid, grace_seconds=BROKEN_GRACE_SECONDS)
 
     def _group(self, entry: GroupEntry) -> Iterator[Action]:
         owner = self.snapshot.workloads.get(entry.index)

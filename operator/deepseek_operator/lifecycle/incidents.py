@@ -9,8 +9,10 @@ lasts too long is in ``watchdogs``.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import timedelta
 
 from deepseek_operator.catalog.operations.load import Operations
+from deepseek_operator.lifecycle.clock import moment
 from deepseek_operator.lifecycle.devices import UNHEALTHY
 from deepseek_operator.lifecycle.entries import GroupEntry, Incident
 from deepseek_operator.lifecycle.exits import signal_of, told_exit
@@ -25,6 +27,10 @@ AVOIDED_LIMIT = 4
 
 UNCOUNTED = frozenset({"EvictionByEvictionAPI", "PreemptionByScheduler", "HoldTimeout"})
 """Nobody's fault: the group restarts without a word about its budget."""
+BROKEN_GRACE_SECONDS = 10
+"""For what is left of a group that lost a rank: enough to write last words."""
+_MAY_DRAIN = UNCOUNTED | {"PodDeleted"}
+"""Ends that were asked for: until they come, all ranks are there and requests can be finished."""
 _DISRUPTIONS = {
     "EvictionByEvictionAPI": "was evicted: somebody drains its node",
     "PreemptionByScheduler": "was preempted by pods of higher priority",
@@ -147,6 +153,20 @@ def _membership_broken(entry: GroupEntry, pods: Sequence[PodRecord], time: str) 
                 node=member.node,
             )
     return None
+
+
+def drains_in_vain(entry: GroupEntry, pod: PodRecord) -> bool:
+    """Whether a pod sits out its grace period for requests that nobody can finish, since its group lost a rank.
+
+    SGLang's rank 0 drains without limit, and other ranks wait for its order; a restart would be late by all of it.
+    """
+    if not (pod.deleting and pod.deletion_asked and pod.terminating_until and pod.created and entry.incidents):
+        return False
+    latest = entry.incidents[0]
+    if latest.reason in _MAY_DRAIN or moment(latest.time) < moment(pod.created):
+        return False
+    grace = moment(pod.terminating_until) - moment(pod.deletion_asked)
+    return grace > timedelta(seconds=BROKEN_GRACE_SECONDS)
 
 
 def avoided_nodes(

@@ -23,6 +23,9 @@ _READINESS_FAILURES: Final = 3
 _STARTUP_SECONDS: Final = 7 * 24 * 3600
 """The kubelet counts from the start of its own container, and a rank may wait for hours for one whose weights are
 still on their way. How long a start may take is judged for the group as a whole (lifecycle/watchdogs.py)."""
+_STARTUP_PERIOD_SECONDS: Final = 5
+"""Every start of a group ends at a tick of this clock: it is the wait that a start may have for nothing. Until the
+engine serves its answer comes at once, and a kubelet never asks again before it has been answered."""
 _BEFORE_SIGTERM_SECONDS: Final = "2"
 """A SIGTERM that meets process 1 of a container before its handler is set is lost, and the pod lasts for its whole
 grace period. That is the rule, not chance, for the rank whose failure stops the group: its kubelet starts the container
@@ -44,6 +47,7 @@ def engine_container(
     owner: Owner, spec: Spec, plan: Plan, launch: Launch, *, mounts: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """The container that runs the engine; the same for every rank."""
+    startup_period = min(launch.probe_period_seconds, _STARTUP_PERIOD_SECONDS)
     return {
         "name": ENGINE_CONTAINER,
         "image": plan.engine.image,
@@ -55,9 +59,12 @@ def engine_container(
         "startupProbe": _probe(
             launch.startup_probe,
             launch,
-            failures=math.ceil(_STARTUP_SECONDS / launch.probe_period_seconds),
+            period=startup_period,
+            failures=math.ceil(_STARTUP_SECONDS / startup_period),
         ),
-        "readinessProbe": _probe(launch.readiness_probe, launch, failures=_READINESS_FAILURES),
+        "readinessProbe": _probe(
+            launch.readiness_probe, launch, period=launch.probe_period_seconds, failures=_READINESS_FAILURES
+        ),
         "lifecycle": {"preStop": {"exec": {"command": ["/bin/sleep", _BEFORE_SIGTERM_SECONDS]}}},
         "resources": _resources(plan),
         "securityContext": container_security(locks_memory=plan.fabric.rdma_resource is not None, runs_sshd=launch.ssh),
@@ -119,10 +126,10 @@ def _ports(plan: Plan, launch: Launch) -> list[dict[str, Any]]:
     ]
 
 
-def _probe(command: Iterable[str], launch: Launch, *, failures: int) -> dict[str, Any]:
+def _probe(command: Iterable[str], launch: Launch, *, period: int, failures: int) -> dict[str, Any]:
     return {
         "exec": {"command": [literal(word) for word in command]},
-        "periodSeconds": launch.probe_period_seconds,
+        "periodSeconds": period,
         "timeoutSeconds": launch.probe_timeout_seconds,
         "failureThreshold": failures,
     }

@@ -259,8 +259,9 @@ class PureCluster:
                 self._pull(manifest)
             case DeletePod(uid=uid) if uid.startswith("pull-"):
                 self.pulls = [found for found in self.pulls if found.uid != uid]
-            case DeletePod(uid=uid, force=force):
-                pure_controllers.delete_pods(self, [found.uid for found in self.pods if found.uid == uid], force=force)
+            case DeletePod(uid=uid, grace_seconds=grace):
+                ended = [found.uid for found in self.pods if found.uid == uid]
+                pure_controllers.delete_pods(self, ended, force=grace == 0)
 
     def _pull(self, manifest: Mapping[str, Any]) -> None:
         name = manifest["metadata"]["name"]
@@ -384,8 +385,8 @@ def told(actions: Iterable[Action]) -> list[str]:
                 lines.append(f"delete {kind} {name}")
             case PullImage(manifest=manifest):
                 lines.append(f"pull on {manifest['metadata']['annotations'][PULL_LABEL]}")
-            case DeletePod(name=name, force=force):
-                lines.append(f"{'force' if force else 'delete'} {name}")
+            case DeletePod(name=name, grace_seconds=grace):
+                lines.append(f"{'force' if grace == 0 else 'delete'} {name}")
             case CreateOnce(manifest=manifest):
                 lines.append(f"create {manifest['kind']} {manifest['metadata']['name']}")
             case Apply(manifest=manifest):
