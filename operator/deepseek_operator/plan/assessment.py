@@ -138,6 +138,7 @@ def measure(
             deepep=question.spread.deepep,
         ),
         engine=engine,
+        rules=question.engine,
     )
 
 

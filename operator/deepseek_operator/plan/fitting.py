@@ -92,6 +92,7 @@ def fit_for(
         device=found.device,
         demand=demand,
         engine=found.engine,
+        rules=catalog.engines[target.memory_of],
     )
 
 

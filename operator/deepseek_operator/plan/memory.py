@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from deepseek_operator.api.problems import Problem
+from deepseek_operator.catalog.engine_types import EngineFacts
 from deepseek_operator.catalog.memory_types import MemoryRules, MemoryVersion
 from deepseek_operator.catalog.types import Catalog, Dimensions, WeightLayout
 from deepseek_operator.plan.memory_case import LEAST_TOKENS, Case, Demand, Device, MemoryModel
@@ -22,7 +23,7 @@ from deepseek_operator.plan.memory_infer import InferMemory
 from deepseek_operator.plan.memory_sglang import SGLangMemory
 from deepseek_operator.plan.memory_vllm import VllmMemory
 from deepseek_operator.plan.memory_weights import WeightsMemory
-from deepseek_operator.plan.rules import block_of, violations
+from deepseek_operator.plan.rules import ANY_ENGINE, block_of, violations
 from deepseek_operator.plan.types import MemoryFit, Parallelism
 
 __all__ = ["Demand", "Device", "MemoryModel", "device_for", "fit", "memory_model"]
@@ -77,8 +78,11 @@ def fit(
     device: Device,
     demand: Demand,
     engine: MemoryModel,
+    rules: EngineFacts = ANY_ENGINE,
 ) -> MemoryFit:
     """Memory of the fullest device of a group; sizes in GiB.
+
+    ``rules`` are those of the engine whose model ``engine`` is: no split is proposed that it does not know.
 
     ``split`` must obey the engine's rules (``rules.violations``). When the answer is no, ``limited_by`` names the
     term to blame and ``problems`` what would fit. Answers are kept: a thousand deployments ask a few questions.
@@ -87,7 +91,7 @@ def fit(
     answer = engine.search(case)
     if answer.fits:
         return answer
-    return replace(answer, problems=(_problem(case, engine, answer),))
+    return replace(answer, problems=(_problem(case, engine, answer, rules),))
 
 
 def _of_version(versions: tuple[MemoryVersion, ...], version: str | None) -> MemoryVersion:
@@ -108,7 +112,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _problem(case: Case, engine: MemoryModel, answer: MemoryFit) -> Problem:
+def _problem(case: Case, engine: MemoryModel, answer: MemoryFit, rules: EngineFacts) -> Problem:
     free = case.device.free_gib
     if answer.limited_by == "memFraction":
         needed = math.ceil(answer.weights_gib / free * 1000) / 1000
@@ -118,7 +122,7 @@ def _problem(case: Case, engine: MemoryModel, answer: MemoryFit) -> Problem:
             message=f"{answer.mem_fraction:g} of {free:.1f} GiB does not hold {answer.weights_gib:.1f} GiB of "
             f"weights; use more than {needed:g}, or leave it out",
         )
-    remedy = _remedy(case, engine)
+    remedy = _remedy(case, engine, rules)
     if answer.limited_by == "weights":
         return Problem(
             field="spec.parallelism",
@@ -141,9 +145,9 @@ def _problem(case: Case, engine: MemoryModel, answer: MemoryFit) -> Problem:
     )
 
 
-def _remedy(case: Case, engine: MemoryModel) -> str:
+def _remedy(case: Case, engine: MemoryModel, rules: EngineFacts) -> str:
     """The smallest larger split that fits the same devices, in words."""
-    for split in _larger(case):
+    for split in _larger(case, rules):
         answer = engine.search(replace(case, split=split, demand=replace(case.demand, mem_fraction=None)))
         if answer.fits:
             stages = f" and pipeline {split.pipeline}" if split.pipeline > 1 else ""
@@ -151,7 +155,7 @@ def _remedy(case: Case, engine: MemoryModel) -> str:
     return "use devices with more memory"
 
 
-def _larger(case: Case) -> Iterator[Parallelism]:
+def _larger(case: Case, rules: EngineFacts) -> Iterator[Parallelism]:
     world = case.split.tensor * case.split.pipeline
     for factor in (2, 4, 8, 16):
         for stages in (1, 2, 4, 8):
@@ -163,6 +167,7 @@ def _larger(case: Case) -> Iterator[Parallelism]:
                 block=block_of(case.layout, case.dimensions),
                 nodes=1,
                 mtp=case.demand.mtp,
+                engine=rules,
             ):
                 yield split
                 break

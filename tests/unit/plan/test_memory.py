@@ -404,3 +404,24 @@ def test_an_engine_without_a_memory_model_counts_weights_and_nothing_else(engine
 
 ENGINES = ("sglang", "vllm")
 DEVICES = ("H100", "A100", "L40S", "B200", "MI300X", "910B")
+
+
+def test_no_split_is_proposed_that_the_engine_does_not_know() -> None:
+    """LMDeploy has no pipeline stages for these models."""
+    layout = find_layout("fp8", CATALOG, architecture="sm89")
+    assert layout is not None
+
+    def told(engine: str) -> str:
+        answer = fit(
+            dimensions=CATALOG.models["deepseek-v3"].dimensions,
+            layout=layout,
+            split=TP8,
+            device=Device(vendor="nvidia", architecture="sm89", memory_gib=45.0, free_gib=42.5),
+            demand=Demand(),
+            engine=memory_model(engine, CATALOG, vendor="nvidia"),
+            rules=CATALOG.engines[engine],
+        )
+        return answer.problems[0].message
+
+    assert "pipeline" in told("sglang")
+    assert "pipeline" not in told("lmdeploy")
