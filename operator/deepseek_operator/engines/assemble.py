@@ -15,12 +15,13 @@ BARRIER_PORT: Final = 20100
 
 def assemble(engine: Engine, start: Start) -> Launch:
     """How every rank of every group of a deployment starts."""
-    plan, vendor = start.plan, start.vendor
+    plan, vendor, preset = start.plan, start.vendor, start.preset
     frame = Frame(
         interface=plan.fabric.interface,
         interface_variables=interface_variables(vendor),
         address_variables=vendor.address_env,
-        setup_scripts=vendor.setup_scripts,
+        setup_scripts=(*vendor.setup_scripts, *(preset.setup_scripts if preset else ())),
+        library_paths=preset.library_paths if preset else (),
         unset_proxies=vendor.collective == "hccl",
         barrier=start.spans_nodes,
         barrier_port=BARRIER_PORT,
@@ -40,7 +41,7 @@ def assemble(engine: Engine, start: Start) -> Launch:
         script=render(frame, engine.body(start)),
         leader_command=commands.leader,
         worker_command=commands.worker,
-        env=engine.env(start),
+        env={**(preset.env if preset else {}), **engine.env(start)},
         ports={"http": API_PORT, **own},
         startup_probe=probe,
         readiness_probe=probe,
@@ -48,6 +49,8 @@ def assemble(engine: Engine, start: Start) -> Launch:
         probe_period_seconds=health.period_seconds,
         startup_seconds=plan.startup_seconds,
         termination_grace_seconds=engine.grace_seconds(start),
-        mounts=vendor.mounts,
+        mounts=(*vendor.mounts, *(preset.mounts if preset else ())),
         writable=engine.caches(),
+        annotations=preset.annotations if preset else {},
+        resources=preset.resources if preset else {},
     )

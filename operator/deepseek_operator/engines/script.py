@@ -33,6 +33,8 @@ class Frame:
     """Variables that name the interface, and what stands before the name in their value."""
     address_variables: Sequence[str]
     setup_scripts: Sequence[str]
+    library_paths: Sequence[str]
+    """Put in front of the image's LD_LIBRARY_PATH."""
     unset_proxies: bool
     barrier: bool
     """Whether the group spans nodes."""

@@ -40,7 +40,7 @@ def pod_template(*, owner: Owner, spec: Spec, plan: Plan, launch: Launch, revisi
     return {
         "metadata": {
             "labels": {**extra.labels, **_INJECTION_LABELS, **labels(owner), REVISION_LABEL: revision},
-            "annotations": {**extra.annotations, **_INJECTION_ANNOTATIONS},
+            "annotations": {**launch.annotations, **extra.annotations, **_INJECTION_ANNOTATIONS},
         },
         "spec": {
             **_identity(spec),
