@@ -62,6 +62,7 @@ LEADER_INDEX: Final = "0"
 
 ENGINE_CONTAINER: Final = "engine"
 PULL_CONTAINER: Final = "pull"
+PREFLIGHT_CONTAINER: Final = "preflight"
 FETCH_CONTAINER: Final = "fetch-weights"
 CONVERT_CONTAINER: Final = "convert-weights"
 VERIFY_CONTAINER: Final = "verify-weights"

@@ -6,11 +6,14 @@ from typing import Final
 
 from deepseek_operator.api.names import API_PORT
 from deepseek_operator.engines.environment import interface_variables
-from deepseek_operator.engines.script import Frame, program, render
+from deepseek_operator.engines.script import Frame, PreflightFrame, program, render, render_preflight
 from deepseek_operator.engines.types import Engine, Launch, Start
 
 BARRIER_PORT: Final = 20100
 """Where rank 0 waits for the others before any engine starts."""
+_PREFLIGHT: Final = {"barrier_port": 20101, "preflight_port": 20102, "meeting_seconds": 3600, "preflight_seconds": 300}
+"""Ports of the preflight, which is over before the engine's are taken. Ranks may pull an image of 30 GB first; the
+all-reduces themselves take seconds, and over sockets less than a minute (docs/measurements/preflight.md)."""
 
 
 def assemble(engine: Engine, start: Start) -> Launch:
@@ -53,4 +56,13 @@ def assemble(engine: Engine, start: Start) -> Launch:
         writable=engine.caches(),
         annotations=preset.annotations if preset else {},
         resources=preset.resources if preset else {},
+        preflight=_preflight(frame, start),
     )
+
+
+def _preflight(frame: Frame, start: Start) -> str | None:
+    if not start.spec.fabric.preflight:
+        return None
+    # ROCm's torch calls RCCL nccl, too.
+    backend = "hccl" if start.vendor.collective == "hccl" else "nccl"
+    return render_preflight(frame, PreflightFrame(backend=backend, **_PREFLIGHT))

@@ -166,3 +166,5 @@ class Launch:
     """That the fabric needs on the pods."""
     resources: Mapping[str, str] = field(default_factory=dict)
     """That the fabric needs beside the devices, as request and limit."""
+    preflight: str | None = None
+    """Shell text like ``script``, for a container before all others; None: not asked for."""

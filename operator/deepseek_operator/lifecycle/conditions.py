@@ -19,6 +19,7 @@ TYPES = (
     "Planned",
     "WeightsReady",
     "GroupsReady",
+    "FabricReady",
     "NetworkIsolated",
     "MemoryAsPlanned",
     "RuntimeSupported",
