@@ -46,6 +46,10 @@ faults: binaries  ## random lives, faults of the API server, a kill at every wri
 	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile $(FAULT_TESTS)
 	@$(PY) -m e2e.faults
 
+.PHONY: measure-nodes
+measure-nodes: binaries  ## all faults on real nodes by the clock; writes docs/measurements/nodes.md
+	@$(PY) -m pytest -q -m scenario --junitxml .state/e2e/junit.xml --measurements docs/measurements/nodes.md tests/nodes
+
 .PHONY: bench-recovery
 bench-recovery: binaries  ## failure to stop and to ready, for groups in hundreds; writes docs/measurements/recovery.md
 	@$(PY) -m e2e.bench.recovery
@@ -54,14 +58,19 @@ bench-recovery: binaries  ## failure to stop and to ready, for groups in hundred
 .PHONY: test
 test: lint binaries  ## lint, unit tests and tests against a real API server
 	@$(PY) -m pytest -q -n $(WORKERS) --dist loadfile --ignore tests/nodes $(addprefix --ignore ,$(FAULT_TESTS)) tests
+	@$(PY) -m pytest -q -rs tests/nodes/test_smoke.py
 
 .PHONY: unit
 unit: $(STAMP)  ## only the tests that need no API server
 	@$(PY) -m pytest -q -n $(WORKERS) tests/unit
 
 .PHONY: e2e
-e2e: binaries  ## what runs on real nodes: kubelets and containers on this machine (Linux, root)
-	@$(PY) -m pytest -q tests/nodes
+e2e: binaries  ## scenarios on real nodes: kubelets and containers on this machine (Linux, root)
+	@$(PY) -m pytest -q -m "not slow and not engine" --junitxml .state/e2e/junit.xml --measurements .state/e2e/faults.md tests/nodes
+
+.PHONY: e2e-engine
+e2e-engine: binaries  ## a real vLLM with tensor parallelism over two real nodes (8 GB of disk, Linux, root)
+	@$(PY) -m pytest -q -rs -m engine --junitxml .state/e2e/engine.xml tests/nodes/test_real_engine.py
 
 .PHONY: lint
 lint: $(STAMP)  ## ruff, mypy (strict), the layers
@@ -86,8 +95,8 @@ lock: $(STAMP)  ## renew both lock files from pyproject.toml (UPGRADE=--upgrade 
 	@$(COMPILE) operator/requirements-build.in -o operator/requirements-build.lock
 
 .PHONY: binaries
-binaries: $(STAMP)  ## build the control plane's programs into the cache, once
-	@$(PY) -c 'from e2e.cluster import binary, ensure; from e2e.cluster.components import PROGRAMS; ensure(PROGRAMS); binary("helm")'
+binaries: $(STAMP)  ## build the clusters' programs into the cache, once
+	@$(PY) -m e2e.cluster build
 
 .PHONY: clean
 clean:  ## remove the environment and caches of tools; the binaries' cache stays

@@ -33,7 +33,23 @@ def _tolerate(**toleration: str) -> Spec:
     return {"scheduling": {"tolerations": [toleration]}}
 
 
+def _batch(*, prompts: dict[str, str] | None = None, **more: dict[str, str]) -> Spec:
+    return {"engine": {"name": "deepseek-infer"}, "batch": {"prompts": prompts or {"configMap": "p"}, **more}}
+
+
 CASES: tuple[Case, ...] = (
+    Case(
+        reason="BackendNotOfEngine",
+        field="spec.engine.backend",
+        bad={"engine": {"backend": "mp"}},
+        good={"engine": {"backend": "mp", "name": "vllm"}},
+    ),
+    Case(
+        reason="RayWithoutImage",
+        field="spec.engine.image",
+        bad={"engine": {"backend": "ray", "name": "vllm"}},
+        good={"engine": {"backend": "ray", "name": "vllm", "image": "registry.example/vllm-with-ray:1"}},
+    ),
     Case(
         reason="NameTooLong",
         field="metadata.name",
@@ -300,5 +316,47 @@ CASES: tuple[Case, ...] = (
         field="spec.podTemplate.volumes[0].name",
         bad=_template(mounts=[], volumes=[{"name": "deepseek-shm", "secret": "s"}]),
         good=_template(mounts=[], volumes=[{"name": "deepseek", "secret": "s"}]),
+    ),
+    Case(
+        reason="BatchNotInEngine",
+        field="spec.batch",
+        bad={"batch": {"prompts": {"configMap": "p"}}},
+        good=_batch(),
+    ),
+    Case(
+        reason="BatchNotInEngine",
+        field="spec.batch",
+        bad=_batch() | {"engine": {"name": "sglang"}},
+        good=_batch(),
+    ),
+    Case(
+        reason="BatchInManyGroups",
+        field="spec.replicas",
+        bad=_batch() | {"replicas": 2},
+        good=_batch() | {"replicas": 0},
+    ),
+    Case(
+        reason="PromptsVolume",
+        field="spec.batch.prompts",
+        bad=_batch(prompts={"configMap": "p", "persistentVolumeClaim": "p"}),
+        good=_batch(prompts={"persistentVolumeClaim": "p"}),
+    ),
+    Case(
+        reason="PromptsVolume",
+        field="spec.batch.prompts",
+        bad=_batch(prompts={"path": "p.txt"}),
+        good=_batch(),
+    ),
+    Case(
+        reason="PathLeavesVolume",
+        field="spec.batch.prompts.path",
+        bad=_batch(prompts={"configMap": "p", "path": "a/../b"}),
+        good=_batch(prompts={"configMap": "p", "path": "a..b"}),
+    ),
+    Case(
+        reason="PathLeavesVolume",
+        field="spec.batch.answers.path",
+        bad=_batch(answers={"persistentVolumeClaim": "c", "path": ".."}),
+        good=_batch(answers={"persistentVolumeClaim": "c", "path": "a/b.txt"}),
     ),
 )

@@ -68,6 +68,8 @@ class Operator:
     namespace: str = ""
     """Serve only this one, and keep the Lease in it."""
     environment: dict[str, str] = field(default_factory=dict)
+    program: tuple[str, ...] = ()
+    """What is run instead of the installed command: another version of the operator."""
 
     def start(self) -> None:
         config = self.directory / "config.json"
@@ -75,13 +77,20 @@ class Operator:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
+        program = self.program or (str(Path(sys.executable).with_name("deepseek-operator")),)
         limited = ["--namespace", self.namespace] if self.namespace else []
         own = {"KUBECONFIG": str(self.kubeconfig), "HTTP_PORT": str(self.port)}
         if self.namespace:
             own["POD_NAMESPACE"] = self.namespace
         with (self.directory / "operator.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [Path(sys.executable).with_name("deepseek-operator"), "run", "--config", config, *limited],
+                [
+                    *program,
+                    "run",
+                    "--config",
+                    config,
+                    *limited,
+                ],
                 env={**os.environ, **own, **self.environment},
                 stdout=log,
                 stderr=log,

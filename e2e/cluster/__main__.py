@@ -6,12 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from e2e.cluster.binaries import to_stderr
+from e2e.cluster import components, realnodes
+from e2e.cluster.binaries import ensure, to_stderr
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.handle import Cluster, load, sweep, up, users_kubeconfig
 from e2e.cluster.layout import DEFAULT_STATE
 from e2e.cluster.network import MAX_NODES
 from e2e.cluster.realnodes import HARDWARE, wanted
+from e2e.cluster.requirements import prepare, problems
 
 NOT_RUNNING = 4
 
@@ -20,6 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; exit codes: 0 good, 1 failed, 2 wrong usage, 4 no cluster runs, 130 Ctrl-C."""
     options = _parser().parse_args(arguments)
     try:
+        if options.command == "build":
+            return _build()
         external = users_kubeconfig(options.state)
         if options.command == "up":
             return _up(options, external=external)
@@ -33,6 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
             return _status(cluster)
         if options.command == "kubeconfig":
             print(_kubeconfig(cluster, options.service_account))
+        elif options.command == "dress":
+            for name in cluster.dress_nodes(options.file):
+                print(f"node/{name}")
         else:
             for name in cluster.apply_nodes(options.file):
                 print(f"node/{name}")
@@ -42,6 +49,17 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         to_stderr("interrupted; nothing was left half started")
         return 130
+    return 0
+
+
+def _build() -> int:
+    """Build everything that tests start; the programs of real nodes only where such nodes can run."""
+    ensure([*components.PROGRAMS, "helm"])
+    if found := problems():
+        to_stderr("programs of real nodes are left out: " + "; ".join(found))
+        return 0
+    prepare(report=to_stderr)
+    ensure(realnodes.PROGRAMS)
     return 0
 
 
@@ -103,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
         "--state", type=Path, default=DEFAULT_STATE, help="folder of all its files (default: %(default)s)"
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("build", help="build all programs now, and install packages that real nodes need")
     start = commands.add_parser("up", parents=[shared], help="start it, or say that it runs")
     start.add_argument(
         "--level",
@@ -116,6 +135,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands.add_parser("down", parents=[shared], help="stop what up started; logs stay")
     commands.add_parser("status", parents=[shared], help="what runs")
+    dressing = commands.add_parser(
+        "dress", parents=[shared], help="give the workers of your cluster labels and devices of a node file"
+    )
+    dressing.add_argument("file", type=Path, metavar="FILE")
     kubeconfig = commands.add_parser("kubeconfig", parents=[shared], help="print the path of a kubeconfig")
     kubeconfig.add_argument("--service-account", metavar="NAMESPACE/NAME", help="act as this ServiceAccount")
     nodes = commands.add_parser("nodes", help="fake nodes")

@@ -16,6 +16,7 @@ from e2e.cluster.binaries import binary, ensure, to_stderr
 from e2e.cluster.certificates import write_kubeconfig
 from e2e.cluster.client import ApiServer
 from e2e.cluster.controlplane import APISERVER
+from e2e.cluster.dress import dress
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.layout import Layout
 from e2e.cluster.real_node import RealNode, import_image
@@ -77,6 +78,10 @@ class Cluster:
         self._require_own("fake nodes")
         return nodes.apply(file, kubectl=self.kubectl)
 
+    def dress_nodes(self, file: Path) -> tuple[str, ...]:
+        """Make the workers of the user's own cluster look like the nodes of ``file``; return their names."""
+        return dress(file, kubectl=self.kubectl)
+
     def import_image(self, archive: Path) -> None:
         """Make the images of a docker-archive known to every real node."""
         self._require_own("images without a registry")
@@ -118,6 +123,12 @@ class Cluster:
         """Stop the API server, start it again and return when it is ready."""
         self.stop_apiserver(kill=kill)
         self.start_apiserver()
+
+    def restart_program(self, name: str) -> None:
+        """Start a program of a real node that was killed again, as an init system does, such as ``h100-0-kubelet``."""
+        self._require_own("programs of nodes")
+        with controlplane.locked(self._layout):
+            realnodes.restart(self._layout, name)
 
     def down(self) -> None:
         """Stop what ``up`` started and remove its data; logs stay. The user's own cluster is left alone."""

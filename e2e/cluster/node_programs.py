@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -132,14 +133,14 @@ def write_settings(node: Node, network: Network, *, lower_oom_score: bool) -> No
         path.write_text(text, encoding="utf-8")
 
 
-def base_runtime_spec(printed: str) -> str:
+def base_runtime_spec(printed: str, *, mounts: Mapping[str, Path] | None = None) -> str:
     """Return containerd's default spec with the machine's tools in it, read-only: images need none of their own."""
     spec = json.loads(printed)
     options = ["rbind", "ro", "nosuid"]
     spec["mounts"] += [
-        {"destination": path, "type": "bind", "source": path, "options": options}
-        for path in HOST_TOOLS
-        if Path(path).exists()
+        {"destination": path, "type": "bind", "source": str(source), "options": options}
+        for path, source in {**{tool: Path(tool) for tool in HOST_TOOLS}, **(mounts or {})}.items()
+        if source.exists()
     ]
     return json.dumps(spec)
 

@@ -12,7 +12,8 @@ import json
 import os
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,15 +48,17 @@ class Wanted:
     """What the nodes shall look like: Node objects as ``kubectl get nodes -o yaml`` prints them."""
 
     nodes: tuple[dict[str, Any], ...]
+    mounts: Mapping[str, Path] = field(default_factory=dict)
+    """Where every container sees a folder of this machine, read-only, beside its tools."""
 
 
-def wanted(hardware: Path = HARDWARE, *, count: int = 2) -> Wanted:
+def wanted(hardware: Path = HARDWARE, *, count: int = 2, mounts: Mapping[str, Path] | None = None) -> Wanted:
     """Return the first ``count`` nodes of a file; raises ``ClusterError`` when it has fewer."""
     found = nodes.read(hardware)
     most = min(MAX_NODES, len(found))
     if not 1 <= count <= most:
         raise ClusterError(f"--nodes {count}: {hardware} and this machine allow 1 to {most} real nodes")
-    return Wanted(nodes=tuple(found[:count]))
+    return Wanted(nodes=tuple(found[:count]), mounts=mounts or {})
 
 
 def prepare(real: Wanted, *, report: Callable[[str], None]) -> Machine:
@@ -81,7 +84,9 @@ def start(
         chosen = network.create(network.cluster_id(layout.state))
         ControlGroup(path=chosen.name).create()
         port = controlplane.start(layout, programs, address=chosen.bridge_address)
-        starting = _Start(layout=layout, programs=programs, network=chosen, port=port, machine=machine)
+        starting = _Start(
+            layout=layout, programs=programs, network=chosen, port=port, machine=machine, mounts=real.mounts
+        )
         starting.dns()
         for index, described in enumerate(real.nodes):
             begun = time.monotonic()
@@ -131,6 +136,28 @@ def read_nodes(layout: Layout) -> tuple[RealNode, ...]:
     return tuple(RealNode(**fields) for fields in _read(layout).get("nodes", ()))
 
 
+def restart(layout: Layout, name: str) -> None:
+    """Start a program of a node that has ended again, as the machine's init system would.
+
+    Raises ``ClusterError`` when there is no such program or it still runs.
+    """
+    document = _read(layout)
+    if name not in document.get("commands", {}):
+        raise ClusterError(f"no program {name}; there are {', '.join(document.get('commands', {}))}")
+    ended = next(each for each in read_processes(layout) if each.name == name)
+    if ended.alive:
+        raise ClusterError(f"{name} still runs as {ended.pid}")
+    begun = processes.start(name, document["commands"][name], folder=layout.state, log=layout.log(name))
+    kept = [each for each in document["processes"] if each["name"] != name]
+    _write(layout, {**document, "processes": [*kept, asdict(begun)]})
+
+
+def _write(layout: Layout, document: dict[str, Any]) -> None:
+    unfinished = layout.nodes_record.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(document, indent=2), encoding="utf-8")
+    unfinished.replace(layout.nodes_record)
+
+
 def _read(layout: Layout) -> dict[str, Any]:
     if not layout.nodes_record.exists():
         return {}
@@ -145,24 +172,33 @@ def _require_unmounted(folder: Path) -> None:
         raise ClusterError(f"{', '.join(left)}: still mounted; umount it and repeat")
 
 
+def labels_of(described: dict[str, Any]) -> dict[str, str]:
+    """The labels of a described node that its vendor's labeller writes; the kubelet and the cloud write their own."""
+    own = ("kubernetes.io/", "beta.kubernetes.io/", "node.kubernetes.io/")
+    return {key: value for key, value in (described["metadata"].get("labels") or {}).items() if not key.startswith(own)}
+
+
+def devices_of(described: dict[str, Any]) -> dict[str, int]:
+    """The extended resources of a described node."""
+    capacity = described.get("status", {}).get("capacity") or {}
+    return {
+        name: _count(amount)
+        for name, amount in capacity.items()
+        if name not in NOT_A_DEVICE and not name.startswith("hugepages-") and _count(amount)
+    }
+
+
 def _node(layout: Layout, chosen: Network, *, index: int, described: dict[str, Any]) -> Node:
     metadata = described["metadata"]
-    capacity = described.get("status", {}).get("capacity") or {}
-    own = ("kubernetes.io/", "beta.kubernetes.io/", "node.kubernetes.io/")
     return Node(
         index=index,
         name=metadata["name"],
         folder=layout.nodes / metadata["name"],
         control_group=f"{chosen.name}/{metadata['name']}",
-        # The kubelet and the cloud write their own.
-        labels={key: value for key, value in (metadata.get("labels") or {}).items() if not key.startswith(own)},
+        labels=labels_of(described),
         annotations=metadata.get("annotations") or {},
         taints=tuple(described.get("spec", {}).get("taints") or ()),
-        devices={
-            name: _count(amount)
-            for name, amount in capacity.items()
-            if name not in NOT_A_DEVICE and not name.startswith("hugepages-") and _count(amount)
-        },
+        devices=devices_of(described),
     )
 
 
@@ -175,16 +211,25 @@ class _Start:
     """One start of the nodes: what runs is written down after each program, so that an interrupted one is known."""
 
     def __init__(
-        self, *, layout: Layout, programs: dict[str, Path], network: Network, port: int, machine: Machine
+        self,
+        *,
+        layout: Layout,
+        programs: dict[str, Path],
+        network: Network,
+        port: int,
+        machine: Machine,
+        mounts: Mapping[str, Path],
     ) -> None:
         self.layout = layout
         self.programs = programs
         self.network = network
         self.machine = machine
+        self.mounts = mounts
         self.server = f"https://{network.bridge_address}:{port}"
         self.authority = KeyPair(certificate=layout.keys / "ca.crt", key=layout.keys / "ca.key")
         self.serial = FIRST_SERIAL
         self.running: list[Process] = []
+        self.commands: dict[str, list[str]] = {}
         self.nodes: list[RealNode] = []
         self.started: list[Node] = []
 
@@ -237,7 +282,7 @@ class _Start:
     def _settings(self, node: Node) -> None:
         node_programs.write_settings(node, self.network, lower_oom_score=self.machine.may_lower_oom_score)
         printed = processes.output([self.programs["ctr"], "oci", "spec"])
-        spec = node_programs.base_runtime_spec(printed)
+        spec = node_programs.base_runtime_spec(printed, mounts=self.mounts)
         (node.folder / "base-runtime-spec.json").write_text(spec, encoding="utf-8")
         shutil.copy(self.authority.certificate, node.folder / "ca.crt")
         self._kubeconfig(node.folder / "kubelet.kubeconfig", f"/O=system:nodes/CN=system:node:{node.name}")
@@ -258,15 +303,18 @@ class _Start:
     def _start(self, name: str, command: list[str | Path], group: ControlGroup) -> Process:
         join: list[str | Path] = ["sh", "-c", 'echo $$ >"$1" && shift && exec "$@"', name, group.entry]
         log = self.layout.log(name)
-        process = processes.start(name, [*join, *command], folder=self.layout.state, log=log)
+        whole = [str(word) for word in (*join, *command)]
+        process = processes.start(name, whole, folder=self.layout.state, log=log)
         self.running.append(process)
-        document = {
-            "processes": [asdict(each) for each in self.running],
-            "nodes": [asdict(each) for each in self.nodes],
-        }
-        unfinished = self.layout.nodes_record.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(document, indent=2), encoding="utf-8")
-        unfinished.replace(self.layout.nodes_record)
+        self.commands[name] = whole
+        _write(
+            self.layout,
+            {
+                "processes": [asdict(each) for each in self.running],
+                "commands": self.commands,
+                "nodes": [asdict(each) for each in self.nodes],
+            },
+        )
         return process
 
     def _wait(self, condition: Callable[[], bool], *, what: str) -> None:

@@ -1,6 +1,6 @@
 """What the engine asks of the machine before its ranks start: devices, shared memory, an address others can reach.
 
-Each check is what torch, gloo or NCCL would fail at, with the words that users of SGLang report.
+Each check is what torch, gloo or NCCL would fail at, with the words that users report.
 """
 
 from __future__ import annotations
@@ -9,15 +9,12 @@ import fcntl
 import os
 import socket
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from e2e.engine.arguments import RefusedError
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from e2e.engine.arguments import Arguments
 
 SIOCGIFADDR: Final = 0x8915  # netdevice(7)
 DEVICE_VARIABLES: Final = ("NVIDIA_VISIBLE_DEVICES", "ASCEND_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
@@ -26,34 +23,60 @@ SHARED_MEMORY_BYTES: Final = 1 << 30
 """More than a container's default of 64 MiB, at which NCCL fails to create its segments (SGLang issue 5286)."""
 
 
-def check(arguments: Arguments, environment: Mapping[str, str]) -> str:
+class RefusedError(Exception):
+    """The engine would not start so; says why, and how it ends."""
+
+    def __init__(self, reason: str, *, code: int = 1) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What one node of a group asks of its machine."""
+
+    nodes: int
+    node: int
+    local: int
+    """Ranks of this node."""
+    store: tuple[str, int] | None
+    binds_name: bool = False
+    """Whether the leader binds sockets to the store's very name."""
+
+
+def check(needs: Needs, environment: Mapping[str, str]) -> str:
     """Return the address that this node's ranks publish; raises ``RefusedError``."""
-    _devices(arguments, environment)
-    _shared_memory(arguments)
-    if arguments.nodes == 1:
+    _devices(needs, environment)
+    _shared_memory(needs)
+    if needs.nodes == 1:
         return "127.0.0.1"
     address = _address(environment)
     _nccl(environment)
-    if arguments.node == 0 and arguments.store is not None:
-        _own(arguments, *arguments.store)
+    if needs.node == 0 and needs.store is not None:
+        _own(*needs.store, bind=needs.binds_name)
     return address
 
 
-def _devices(arguments: Arguments, environment: Mapping[str, str]) -> None:
+def devices(environment: Mapping[str, str]) -> list[str]:
+    """The names of the devices that the vendor's plugin gave to this container."""
     text = next((environment[name] for name in DEVICE_VARIABLES if environment.get(name)), "")
-    found = [name for name in text.split(",") if name and name not in {"void", "none"}]
+    return [name for name in text.split(",") if name and name not in {"void", "none"}]
+
+
+def _devices(needs: Needs, environment: Mapping[str, str]) -> None:
+    found = devices(environment)
     if not found:
         raise RefusedError("No accelerator (CUDA, XPU, HPU, NPU, MUSA) is available.")
-    if arguments.local > len(found):
+    if needs.local > len(found):
         raise RefusedError(
-            f"CUDA error: invalid device ordinal: {arguments.local} ranks on this node, {len(found)} devices"
+            f"CUDA error: invalid device ordinal: {needs.local} ranks on this node, {len(found)} devices"
         )
 
 
-def _shared_memory(arguments: Arguments) -> None:
+def _shared_memory(needs: Needs) -> None:
     found = os.statvfs(SHARED_MEMORY)
     size = found.f_blocks * found.f_frsize
-    if arguments.local > 1 and size < SHARED_MEMORY_BYTES:
+    if needs.local > 1 and size < SHARED_MEMORY_BYTES:
         raise RefusedError(f"Error while creating shared memory segment /dev/shm/nccl-*: {size} bytes in all")
 
 
@@ -92,13 +115,13 @@ def _nccl(environment: Mapping[str, str]) -> None:
         raise RefusedError(f"NCCL WARN Bootstrap : no socket interface found (NCCL_SOCKET_IFNAME={wanted})")
 
 
-def _own(arguments: Arguments, host: str, port: int) -> None:
+def _own(host: str, port: int, *, bind: bool) -> None:
     """With attention data parallelism SGLang binds ZMQ sockets to this very name."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise RefusedError(f"--dist-init-addr {host}: {error}") from error
-    if arguments.attention_data == 1:
+        raise RefusedError(f"{host}: {error}") from error
+    if not bind:
         return
     family, kind, _, _, address = found[0]
     with socket.socket(family, kind) as probe:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Literal, Protocol, Self
 
 from deepseek_operator.control import kinds
-from deepseek_operator.control.leader import LEASE_NAME
+from deepseek_operator.control.leader import LEASE_NAME, LeadershipLostError
 from e2e.cluster import ClusterError
 from e2e.faults.api import Api
 from e2e.faults.calls import Call
@@ -51,6 +51,8 @@ FAULTS: Final[dict[Moment, Behaviour]] = {
 
 QUIET_SECONDS: Final = 1.2
 """No write for so long, longer than the operator holds progress back: settled."""
+KUBELET_SECONDS: Final = 0.5
+"""Between two looks whether an operator has ended by itself."""
 REPLACED_SECONDS: Final = 120.0
 """A write that has come must have ended the operator, and the next one must lead, within so long."""
 NEXT_WRITE_SECONDS: Final = 0.3
@@ -96,6 +98,7 @@ class Result:
     extra_starts: int
     seconds: float
     namespace: str
+    lost_leases: int = 0
 
     @property
     def reached(self) -> bool:
@@ -193,21 +196,32 @@ class Run:
         self.namespace = f"f-{uuid.uuid4().hex[:10]}"
         self.user = User(api=environment.api, namespace=self.namespace)
         self.proxy = environment.new_proxy()
+        self.lost_leases = 0
+        """Operators that ended since a busy machine kept them from renewing their Lease in time."""
         self._environment = environment
         self._scenario = scenario
         self._operator: OperatorProcess | None = None
+        self._broken = ""
+        """Why an operator ended by itself, when it should not have."""
+        self._kubelet: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
+        self._kubelet = asyncio.create_task(self._as_a_kubelet())
         await self.proxy.start()
+        return self
+
+    async def prepare(self) -> None:
+        """Bring about what the scenario begins with, and count writes from there."""
         await self.user.arrive()
         await self.start_operator()
         await self._scenario.prepare(self.user)
         await self.settle()
         self.proxy.writes = 0
         self.proxy.seen.clear()
-        return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._kubelet is not None:
+            self._kubelet.cancel()
         await self.kill()
         await self.proxy.stop()
         await self.user.leave()
@@ -251,11 +265,28 @@ class Run:
     async def _leads(self) -> bool:
         operator = self.operator
         if operator.ended.is_set():
-            tail = operator.log.read_text(errors="replace")[-2000:]
-            raise ClusterError(f"the operator ended with {operator.status}:\n{tail}")
+            raise ClusterError(f"the operator ended with {operator.status}:\n{operator.last_words}")
         return (await operator.metrics()).get("deepseek_operator_leader") == 1
 
+    async def _as_a_kubelet(self) -> None:
+        """Start an operator again that gave its Lease up; one that ended for anything else is the case's failure."""
+        while not self._broken:
+            await asyncio.sleep(KUBELET_SECONDS)
+            ended = self._operator
+            if ended is None or ended.killed or not ended.ended.is_set():
+                continue
+            if LeadershipLostError.__name__ not in ended.last_words:
+                self._broken = f"the operator ended by itself with {ended.status}:\n{ended.last_words}"
+                return
+            self.lost_leases += 1
+            try:
+                await self.start_operator()
+            except ClusterError as error:
+                self._broken = f"started again after it gave its Lease up: {error}"
+
     async def _is_quiet(self) -> bool:
+        if self._broken:
+            raise ClusterError(self._broken)
         if time.monotonic() - self.proxy.last_write < QUIET_SECONDS:
             return False
         deployment = await self.user.deployment()
@@ -275,6 +306,7 @@ class Run:
 async def undisturbed(environment: Environment, scenario: Scenario) -> Undisturbed:
     """Run a scenario without faults; its writes are what others are killed at."""
     async with Run(environment, scenario) as run:
+        await run.prepare()
         await scenario.act(run.user)
         await run.settle()
         objects = await run.state()
@@ -296,15 +328,16 @@ async def killed(environment: Environment, wanted: Undisturbed, *, write: int, m
             fault = OnceAt(write=write, behaviour=FAULTS[moment])
         else:
             fault = KillAt(write=write, moment=moment, kill=run.kill)
-        if write == 0:
-            await run.kill()
-            fault.label = "nothing yet"
-            fault.done.set()
-        else:
-            run.proxy.rules.append(Rule(writes, fault))
         told = ""
         objects: Objects = []
         try:
+            await run.prepare()
+            if write == 0:
+                await run.kill()
+                fault.label = "nothing yet"
+                fault.done.set()
+            else:
+                run.proxy.rules.append(Rule(writes, fault))
             await play(run, wanted.scenario.act, fault)
             told, objects = await _compare(environment, run, wanted)
         except Exception as error:  # noqa: BLE001 - whatever went wrong is the case's result
@@ -318,6 +351,7 @@ async def killed(environment: Environment, wanted: Undisturbed, *, write: int, m
             extra_starts=starts(objects) - wanted.starts if objects else 0,
             seconds=time.monotonic() - began,
             namespace=run.namespace,
+            lost_leases=run.lost_leases,
         )
 
 

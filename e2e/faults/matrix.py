@@ -119,8 +119,13 @@ async def run_matrix(
     moments: Collection[Moment] = (*KILLS, *FAULTS),
     sample: random.Random | None = None,
     seconds: float = float("inf"),
+    least: int = 0,
 ) -> Matrix:
-    """Run the whole matrix, or a random sample of it until the time, undisturbed runs included, is up."""
+    """Run the whole matrix, or a random sample of it.
+
+    A sample ends when the time, undisturbed runs included, is up and ``least`` cases were begun: a busy machine must
+    not make an empty sample pass, nor fail.
+    """
     began = time.monotonic()
     async with environment(cluster, folder) as (shared, watched):
         limit = asyncio.Semaphore(at_once)
@@ -134,9 +139,10 @@ async def run_matrix(
         if sample is not None:
             sample.shuffle(todo)
         results: list[Result] = []
+        all_cells = len(todo)
 
         async def work() -> None:
-            while todo and time.monotonic() - began < seconds:
+            while todo and (time.monotonic() - began < seconds or all_cells - len(todo) < least):
                 cell = todo.pop(0)
                 result = await killed(shared, cell.wanted, write=cell.write, moment=cell.moment)
                 results.append(result)

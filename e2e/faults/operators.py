@@ -29,6 +29,8 @@ class OperatorProcess:
     log: Path
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     status: int | None = None
+    killed: bool = False
+    """By the harness; one that ended without that ended by itself."""
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal unless the process has ended."""
@@ -38,8 +40,14 @@ class OperatorProcess:
 
     async def kill(self) -> None:
         """SIGKILL; returns when the process is gone."""
+        self.killed = True
         self.signal(signal.SIGKILL)
         await self.ended.wait()
+
+    @property
+    def last_words(self) -> str:
+        """The end of its log, with the exception that ended it."""
+        return self.log.read_text(errors="replace")[-16_000:]
 
     async def metrics(self) -> dict[str, float]:
         """The sum of each metric's series; empty while nothing answers."""

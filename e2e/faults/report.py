@@ -41,6 +41,7 @@ def page(matrix: Matrix) -> str:
         ),
         "",
         *([f"**A random sample: {matrix.left} more cells were not run.**", ""] if matrix.left else []),
+        *_lost_leases(matrix),
         f"Pods of two starts of a group at the same time: **{len(matrix.mixed)}** ({matrix.pods} pods watched).",
         "",
         f"| Scenario | What happens | Writes | {' | '.join(MOMENTS)} | Not reached | Extra starts |",
@@ -61,6 +62,12 @@ def page(matrix: Matrix) -> str:
     if matrix.mixed:
         lines += ["## Two starts at once", "", *(f"- {line}" for line in matrix.mixed), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _lost_leases(matrix: Matrix) -> list[str]:
+    lost = sum(result.lost_leases for result in matrix.results)
+    told = "operators could not renew their Lease within 10 s on a busy machine; they ended and were started again, as"
+    return [f"{lost} {told} a kubelet does.", ""] if lost else []
 
 
 def _of(matrix: Matrix, run: Undisturbed) -> list[Result]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ NAME: Final = "x"
 SPEC: Final = {"model": "deepseek-ai/DeepSeek-V3-0324", "precision": "fp8"}
 WAIT_SECONDS: Final = 120.0
 POLL_SECONDS: Final = 0.15
+LEAVE_SECONDS: Final = 60.0
 
 
 class NotReachedError(ClusterError):
@@ -38,11 +40,17 @@ class User:
         )
 
     async def leave(self) -> None:
-        """Delete the namespace and what outlives it, without waiting."""
+        """Delete the namespace and what outlives it; its pods' nodes are free, or will be soon, when this returns."""
         for volume in await self.api.list(kinds.VOLUME):
             if volume["spec"].get("claimRef", {}).get("namespace") == self.namespace:
                 await self.api.delete(kinds.VOLUME, None, volume["metadata"]["name"])
         await self.api.delete(NAMESPACE, None, self.namespace)
+
+        async def free() -> bool:
+            return not await self.pods()
+
+        with suppress(NotReachedError):
+            await self.wait("the nodes are free", free, seconds=LEAVE_SECONDS)
 
     async def create(self, **spec: Any) -> None:
         """Create the deployment."""

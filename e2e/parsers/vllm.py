@@ -50,6 +50,13 @@ def check(
     return ask("vllm", sources(VLLM, version), words, model=dict(model), **node).outcomes
 
 
+def parallel(commands: Sequence[Sequence[str]], version: str) -> tuple[Outcome, ...]:
+    """How a release would spread the ranks of every command: its ParallelConfig, or why it refuses to."""
+    words = [after(PROGRAM, command) for command in commands]
+    node: dict[str, Any] = {"vendor": "nvidia", "devices": 8, "model": dict(DEEPSEEK_V3)}
+    return ask("vllm", sources(VLLM, version), words, parallel=True, **node).outcomes
+
+
 def flags(version: str) -> dict[str, dict[str, Any]]:
     """Every flag of a release's ``vllm serve``."""
     return ask("vllm", sources(VLLM, version), flags=True, vendor="nvidia", devices=8).flags

@@ -16,9 +16,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from e2e.under_stubs.answer import Outcome, asked, flags_of, parsed, quiet, respond
 from e2e.under_stubs.stubs import install
 from e2e.under_stubs.vllm_checks import check, pretend
+from e2e.under_stubs.vllm_parallel import parallel_of
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
 EXECUTED = (
     "vllm._version",
@@ -90,7 +92,11 @@ def main() -> None:
 
     def judge(command: list[str]) -> Outcome:
         # Checks change what was parsed, so they get a parse of their own.
-        return parsed(lambda: vars(parser.parse_args(command)), lambda _: complete(parser.parse_args(command)))
+        def parse() -> Mapping[str, Any]:
+            arguments = parser.parse_args(command)
+            return parallel_of(arguments) if request.get("parallel") else vars(arguments)
+
+        return parsed(parse, lambda _: complete(parser.parse_args(command)))
 
     respond(request, judge, lambda: flags_of(parser))
 

@@ -3,98 +3,100 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import threading
-import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from deepseek_operator.api.config import OperatorConfig
-from e2e.cluster import Cluster, RealNode, up, wanted
+from e2e.cluster import Cluster, up, users_kubeconfig, wanted
+from e2e.cluster.real_node import FIELD_MANAGER
+from e2e.cluster.realnodes import labels_of
 from e2e.cluster.requirements import problems
 from e2e.engine.image import build
 from e2e.engine.tool import build as build_tool
-from e2e.sglang_parser import DEEPSEEK_V3
-from tests.world import CRD, GROUP, NODES, Check, Kubectl, Operator, World
+from e2e.vllm_cpu import environment
+from tests.nodes.machines import NODE_SHELL, Machine, machines
+from tests.nodes.measure import Measurements
+from tests.nodes.reading import reader
+from tests.nodes.site import Site, deployment
+from tests.world import CRD, GROUP, NODES, Kubectl, Operator
 
-SOURCE = "path:///models/deepseek-v3"
-GPU = {"key": "nvidia.com/gpu", "operator": "Exists"}
-
-
-def wait_for(check: Check, *, seconds: float, what: str) -> Any:
-    """Poll until `check` returns something true and return it; fail when the time, by the clock, is up."""
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while not (last := check()):
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {seconds} s: {what}; last: {last!r}")
-        pause.wait(0.2)
-    return last
+IMAGE = "E2E_IMAGE"
+"""In a cluster that KUBECONFIG names: the stand-in's tag, loaded on its nodes already."""
+MEASUREMENTS = pytest.StashKey[Measurements]()
+HARDWARE = NODES / "nvidia-h100.yaml"
 
 
-def deployment(models: Path, **spec: Any) -> dict[str, Any]:
-    """The spec of a deployment whose weights lie in a directory of each node."""
-    volumes = {
-        "volumes": [{"name": "models", "hostPath": str(models)}],
-        "volumeMounts": [{"name": "models", "mountPath": "/models", "readOnly": True}],
-    }
-    return {"weights": {"source": SOURCE}, "podTemplate": volumes, **spec}
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--measurements", type=Path, help="file for the table of faults and what came of them")
 
 
-@dataclass(frozen=True)
-class Site(World):
-    """A test's namespace on real nodes."""
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[MEASUREMENTS] = Measurements(path=config.getoption("--measurements"))
 
-    models: Path
-    image: str
 
-    def deploy(self, **spec: Any) -> None:
-        self.apply(**deployment(self.models, **spec))
-
-    def node_of(self, rank: int) -> RealNode:
-        (name,) = [pod["spec"]["nodeName"] for pod in self.pods() if pod["metadata"]["name"] == f"x-g0-{rank}"]
-        return next(node for node in self.cluster.real_nodes if node.name == name)
-
-    def engine_of(self, rank: int) -> int:
-        """The process that a rank's container runs, by its id on this machine."""
-        found = [
-            pid
-            for pid, line in self.node_of(rank).processes().items()
-            if line.startswith("python3 -m sglang.launch_server") and f"--node-rank {rank} " in line
-        ]
-        assert len(found) == 1, found
-        return found[0]
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    found = config.stash[MEASUREMENTS]
+    if not found.rows:
+        return
+    terminalreporter.section("faults on real nodes")
+    terminalreporter.write(found.table())
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    if found := problems():
+def measurements(pytestconfig: pytest.Config) -> Measurements:
+    return pytestconfig.stash[MEASUREMENTS]
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    state = tmp_path_factory.mktemp("nodes")
+    external = users_kubeconfig(state)
+    if external is None and (found := problems()):
         pytest.skip("real nodes cannot run here: " + "; ".join(found))
-    started = up(tmp_path_factory.mktemp("nodes"), real=wanted(count=2))
+    # The smoke test needs two; scenarios two more, for what moves and for two groups.
+    scenarios = any(item.get_closest_marker("scenario") for item in request.session.items)
+    engine = any(item.get_closest_marker("engine") for item in request.session.items)
+    mounts = {environment.SEEN_AT: environment.ensure()} if engine else {}
+    started = up(state, external=external, real=wanted(HARDWARE, count=4 if scenarios else 2, mounts=mounts))
     yield started
     started.down()
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with what the engine reads of a checkpoint before the weights."""
-    folder = tmp_path_factory.mktemp("models")
-    (folder / "deepseek-v3").mkdir()
-    (folder / "deepseek-v3" / "config.json").write_text(json.dumps(dict(DEEPSEEK_V3)))
-    return folder
+def nodes(cluster: Cluster) -> tuple[Machine, ...]:
+    return machines(cluster)
+
+
+@pytest.fixture
+def below(nodes: tuple[Machine, ...]) -> None:
+    """For tests that hurt a machine."""
+    if not nodes:
+        pytest.skip(f"set {NODE_SHELL} to a command that reaches the nodes, such as 'docker exec -i {{node}}'")
 
 
 @pytest.fixture(scope="session")
-def image(cluster: Cluster, models: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def image(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The stand-in engine on every node, under the tag that the operator picks."""
-    folder = tmp_path_factory.mktemp("image")
-    body = {"model": "deepseek-ai/DeepSeek-V3-0324", "precision": "fp8", **deployment(models)}
+    if cluster.external and (given := os.environ.get(IMAGE)):
+        return given
+    engine = planned_engine(tmp_path_factory.mktemp("image"))
+    if not cluster.external:
+        folder = tmp_path_factory.mktemp("archive")
+        cluster.import_image(build(folder / "engine.tar", tag=engine["image"], version=engine["version"]))
+    return str(engine["image"])
+
+
+def planned_engine(folder: Path, **spec: Any) -> dict[str, Any]:
+    """Image and version that the operator plans for a deployment."""
+    body = {"model": "deepseek-ai/DeepSeek-V3-0324", "precision": "fp8", **deployment(), **spec}
     manifest = {
         "apiVersion": f"{GROUP}/v1alpha1",
         "kind": "DeepSeekDeployment",
@@ -102,14 +104,11 @@ def image(cluster: Cluster, models: Path, tmp_path_factory: pytest.TempPathFacto
         "spec": body,
     }
     (folder / "x.json").write_text(json.dumps(manifest))
-    (folder / "config.json").write_text(json.dumps({"allow": {"hostPath": True}}))
-    files: list[str | Path] = ["-f", folder / "x.json", "--config", folder / "config.json"]
     program = Path(sys.executable).with_name("deepseek-operator")
-    command = [program, "plan", "-o", "json", "--nodes", NODES / "nvidia-h100.yaml", *files]
+    command: list[str | Path] = [program, "plan", "-o", "json", "--nodes", HARDWARE, "-f", folder / "x.json"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    engine = json.loads(printed)["engine"]
-    cluster.import_image(build(folder / "engine.tar", tag=engine["image"], version=engine["version"]))
-    return str(engine["image"])
+    found: dict[str, Any] = json.loads(printed)["engine"]
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -127,8 +126,9 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def kubectl(cluster: Cluster) -> Kubectl:
-    return Kubectl(cluster)
+def kubectl(cluster: Cluster) -> Iterator[Kubectl]:
+    with reader(cluster) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")
@@ -140,7 +140,11 @@ def operator(
     running = Operator(
         kubeconfig=cluster.kubeconfig,
         directory=tmp_path_factory.mktemp("operator"),
-        config={"allow": {"hostPath": True}, "image": tool, "weights": {"nodePath": str(caches)}},
+        config={
+            "allow": {"hostPath": True, "hostNetwork": True},
+            "image": tool,
+            "weights": {"nodePath": str(caches)},
+        },
     )
     running.start()
     yield running
@@ -149,8 +153,33 @@ def operator(
 
 
 @pytest.fixture
-def site(cluster: Cluster, kubectl: Kubectl, operator: Operator, models: Path, image: str) -> Iterator[Site]:
+def site(
+    cluster: Cluster, kubectl: Kubectl, operator: Operator, image: str, nodes: tuple[Machine, ...]
+) -> Iterator[Site]:
     namespace = f"t-{uuid.uuid4().hex[:8]}"
     kubectl("create", "namespace", namespace)
-    yield Site(kubectl=kubectl, cluster=cluster, namespace=namespace, models=models, image=image)
-    kubectl("delete", "namespace", namespace, "--wait=false")
+    site = Site(kubectl=kubectl, cluster=cluster, namespace=namespace, image=image, machines=nodes)
+    site.add_checkpoint()
+    yield site
+    site.clear()
+
+
+@pytest.fixture
+def h200(site: Site, kubectl: Kubectl) -> Iterator[None]:
+    """Every node as one of which a group needs only one."""
+    machines_as(kubectl, NODES / "nvidia-h200.yaml")
+    yield
+    machines_as(kubectl, HARDWARE)
+
+
+def machines_as(kubectl: Kubectl, file: Path) -> None:
+    """Label the nodes as the vendor's labeller labels the first machine of a file."""
+    labels = labels_of(yaml.safe_load(file.read_text())["items"][0])
+    present = kubectl.json("nodes", "-l", "nvidia.com/gpu.present=true")["items"]
+    nodes = [
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node["metadata"]["name"], "labels": labels}}
+        for node in present
+    ]
+    document = json.dumps({"apiVersion": "v1", "kind": "List", "items": nodes})
+    owned = ("--server-side", "--force-conflicts", f"--field-manager={FIELD_MANAGER}")
+    kubectl("apply", *owned, "-f", "-", input=document)

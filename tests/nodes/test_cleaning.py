@@ -14,7 +14,7 @@ from e2e import cluster as e2e
 from e2e.cluster.cgroups import ControlGroup, hierarchies
 from e2e.cluster.network import cluster_id
 from e2e.cluster.requirements import problems
-from tests.nodes.conftest import wait_for
+from tests.nodes.site import wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

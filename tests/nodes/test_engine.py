@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from e2e.sglang_parser import DEEPSEEK_V3, sources
-from tests.nodes.conftest import wait_for
+from tests.nodes.site import wait_for
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -123,6 +123,15 @@ def test_two_nodes_meet_serve_and_end_together_when_a_rank_is_killed(pair: tuple
         second.kill()
         assert first.wait(30) != 0
     assert "Connection closed by peer" in leader.log
+
+
+def test_a_follower_ends_when_its_leader_was_killed(pair: tuple[Start, Start]) -> None:
+    leader, follower = pair
+    with leader.running() as first, follower.running() as second:
+        wait_for(lambda: leader.status("/health") == 200, seconds=60, what="healthy")
+        first.kill()
+        assert second.wait(30) != 0
+    assert "Received sigquit from a child process" in follower.log
 
 
 def test_a_rank_that_hangs_makes_the_leader_unhealthy_and_the_follower_says_nothing(pair: tuple[Start, Start]) -> None:

@@ -17,11 +17,14 @@ import pytest
 from deepseek_operator.weights.workspace import MARKER
 from e2e.cluster.network import BRIDGE_HOST
 from e2e.sglang_parser import DEEPSEEK_V3
-from tests.nodes.conftest import Site, wait_for
+from tests.nodes.site import Site, wait_for
 from tests.unit.weights.checkpoints import Shape, write_checkpoint
 from tests.unit.weights.hub import Fault, Hub, serve
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+
+
+RIGHT = "right"
 
 
 @pytest.fixture
@@ -108,7 +111,13 @@ def test_weights_are_fetched_once_a_node_and_a_restart_fetches_nothing(site: Sit
     assert set(took) == {"fetch-weights", "verify-weights"}
     assert max(took.values()) < 30, took
 
-    # Another deployment of the same model in the namespace: nothing is fetched for it either.
+
+def test_a_second_deployment_shares_what_the_first_left_and_it_can_be_pruned(
+    site: Site, hub: Hub, caches: Path
+) -> None:
+    site.apply(**fetched(hub))
+    site.wait_ready(seconds=200)
+    before = len(hub.requests)
     site.kubectl("-n", site.namespace, "delete", "dsd", "x", "--wait=true")
     wait_for(lambda: not site.pods(), seconds=180, what="the pods of x end")
     assert len(markers(caches, site)) == 1
@@ -132,7 +141,7 @@ def test_weights_are_fetched_once_a_node_and_a_restart_fetches_nothing(site: Sit
 
 
 def test_a_wrong_token_is_told_and_a_right_one_needs_no_hand(site: Site, hub: Hub) -> None:
-    hub.token = "right"  # noqa: S105 - a word that the test's own hub takes for a token
+    hub.token = RIGHT
     secret(site, "wrong")
     site.apply(**fetched(hub, tokenSecret={"name": "hub"}))
     condition = wait_for(
@@ -143,7 +152,7 @@ def test_a_wrong_token_is_told_and_a_right_one_needs_no_hand(site: Site, hub: Hu
     assert "(401)" in condition["message"]
     assert "spec.weights.tokenSecret" in condition["message"]
     assert site.deployment()["status"]["groups"][0]["stage"] == "FetchingWeights"
-    secret(site, "right")
+    secret(site, RIGHT)
     site.wait_ready(seconds=300)
     assert site.deployment()["status"]["groups"][0].get("restarts", 0) == 0
     engine = next(c for c in site.pods()[0]["spec"]["containers"] if c["name"] == "engine")

@@ -57,6 +57,9 @@ WORDS = {
     "spec.fabric.rdma.resource": "rdma/other",
     "spec.fabric.interface": "eth7",
     "spec.weights.source": "pvc://claim/path",
+    "spec.batch.prompts.path": "other.txt",
+    "spec.batch.answers.path": "other.txt",
+    "spec.batch.temperature": "0.9",
     "spec.weights.claimName": "claim",
     "spec.weights.storageClassName": "standard",
     "spec.restartedAt": "2026-01-01T00:00:00Z",
@@ -92,6 +95,12 @@ BASES: dict[str, dict[str, Any]] = {
     "spec.weights.credentialsSecret": {**BASE, "weights": {"source": "s3://bucket/v3-fp8"}},
 }
 """Leaves that matter only beside others."""
+BATCH: dict[str, Any] = {
+    **BASE,
+    "engine": {"name": "deepseek-infer", "image": "i"},
+    "weights": {"source": "pvc://weights/v3-mp16"},
+    "batch": {"prompts": {"configMap": "c"}, "answers": {"persistentVolumeClaim": "c"}},
+}
 TIGHT = {
     "model": "deepseek-ai/DeepSeek-V3-0324",
     "precision": "bf16",
@@ -246,7 +255,7 @@ def test_a_changed_leaf_changes_the_objects_or_is_refused(path: str) -> None:
         assert not outcome(json.dumps(put(refused, steps, value, "spec")), nodes).startswith("refused")
         return
     holder = path.rpartition(".")[0]
-    base = BASES.get(path, BASE)
+    base = BATCH if path.startswith("spec.batch.") else BASES.get(path, BASE)
     with_companion = put(base, parts(holder), COMPANIONS[holder], "spec") if holder in COMPANIONS else base
     before = outcome(json.dumps(with_companion))
     assert not before.startswith("refused"), before

@@ -59,6 +59,8 @@ PAUSED_ANNOTATION: Final = f"{GROUP}/paused"
 
 POD_INDEX_LABEL: Final = "apps.kubernetes.io/pod-index"
 LEADER_INDEX: Final = "0"
+JOB_INDEX_LABEL: Final = "batch.kubernetes.io/job-completion-index"
+"""The rank of a pod of an Indexed Job."""
 
 ENGINE_CONTAINER: Final = "engine"
 PULL_CONTAINER: Final = "pull"
@@ -77,6 +79,13 @@ WEIGHTS_DIRECTORY: Final = "/models"
 SOURCE_DIRECTORY: Final = "/source"
 """Where the user's own claim appears that a conversion reads."""
 
+PROMPTS_DIRECTORY: Final = "/prompts"
+"""Where the volume with a batch's prompts appears."""
+ANSWERS_DIRECTORY: Final = "/answers"
+"""Where the claim for a batch's answers appears."""
+SSH_DIRECTORY: Final = "/run/deepseek-ssh"
+"""Where ranks that are started over ssh find their key pair."""
+
 API_PORT: Final = 8000
 """The port of the API Service and of the engine's HTTP server, whatever the engine."""
 
@@ -85,13 +94,18 @@ MAX_REPLICAS: Final = 64
 
 
 def group_name(deployment: str, index: int) -> str:
-    """The name of a group's StatefulSet, headless Service, NetworkPolicy and PodDisruptionBudget."""
+    """The name of a group's StatefulSet or Job, headless Service, NetworkPolicy and PodDisruptionBudget."""
     return f"{deployment}-g{index}"
 
 
 def keys_name(deployment: str) -> str:
     """The name of the Secret with the generated API key and admin key."""
     return f"{deployment}-keys"
+
+
+def ssh_name(deployment: str) -> str:
+    """The name of the Secret with the key pair of ranks that are started over ssh."""
+    return f"{deployment}-ssh"
 
 
 def revision_name(deployment: str, revision: str) -> str:

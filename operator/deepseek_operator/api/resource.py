@@ -27,9 +27,12 @@ LabelKey = Annotated[
 ObjectName = Annotated[str, StringConstraints(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 Quantity = Annotated[str, StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?|Ki)?$")]
 
-Precision = Literal["auto", "fp8", "bf16", "int8", "w4a8", "w4afp8", "awq", "nvfp4", "mxfp4"]
+VolumePath = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^/].*$")]
+
+Precision = Literal["auto", "fp8", "bf16", "int8", "w4a8", "w4afp8", "awq", "gptq", "nvfp4", "mxfp4"]
 KVCachePrecision = Literal["auto", "bf16", "fp8"]
-EngineName = Literal["sglang", "vllm"]
+EngineName = Literal["sglang", "vllm", "lmdeploy", "tensorrt-llm", "deepseek-infer"]
+Backend = Literal["mp", "ray"]
 Vendor = Literal["nvidia", "amd", "ascend"]
 FabricMode = Literal["pod", "host"]
 Gang = Literal["none", "kubernetes", "volcano", "coscheduling", "kueue", "kai"]
@@ -79,6 +82,9 @@ class Engine(Model):
     """Engine version out of the catalogue. Default: the catalogue's for the vendor and architecture."""
     image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
     """Image to run instead of the catalogue's. Command lines stay those of `version`."""
+    backend: Backend | None = None
+    """What joins vLLM's ranks; for other engines it must be left out. mp: vLLM's own processes over nodes. ray: a Ray
+    cluster inside the group, which needs an `image` with Ray. Default: mp."""
     image_pull_secrets: Annotated[list[ObjectName], Field(max_length=8)] = []
     """Names of Secrets for pulling the image."""
     args: Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=1024)]], Field(max_length=64)] = []
@@ -293,6 +299,39 @@ class Startup(Model):
     """From the start of the engines to serving. Default: from the size of the weights, at least an hour."""
 
 
+class Prompts(Model):
+    """Where the prompts of a batch are. Exactly one volume."""
+
+    config_map: ObjectName | None = None
+    """A ConfigMap."""
+    persistent_volume_claim: ObjectName | None = None
+    """An existing claim, ReadWriteMany or ReadOnlyMany where the group spans nodes."""
+    path: VolumePath = "prompts.txt"
+    """The file with one prompt a line: a key of the ConfigMap, or a path in the claim."""
+
+
+class Answers(Model):
+    """Where the answers of a batch go besides rank 0's log."""
+
+    persistent_volume_claim: ObjectName
+    """An existing claim, ReadWriteMany where the group spans nodes."""
+    path: VolumePath = "answers.txt"
+    """Path of the file in the claim. It is there once the batch has ended well, and replaces an older one."""
+
+
+class Batch(Model):
+    """Prompts that are answered once; the accelerators are free afterwards."""
+
+    prompts: Prompts
+    """The prompts, at most as many as `context.maxRunningRequests` (8 by default): they are answered together."""
+    answers: Answers | None = None
+    """A file for the answers. Default: rank 0's log alone."""
+    max_new_tokens: Annotated[int, Field(ge=1, le=65_536)] = 200
+    """Most tokens of an answer."""
+    temperature: Annotated[str, StringConstraints(max_length=8, pattern=r"^[0-9](\.[0-9]{1,3})?$")] = "0.2"
+    """Temperature of sampling, a decimal number; 0 takes the likeliest token."""
+
+
 class Volume(Model):
     """A volume of the pods. Exactly one source."""
 
@@ -364,6 +403,9 @@ class Spec(Model):
     """Traffic between ranks."""
     weights: Weights = Weights()
     """Weights."""
+    batch: Batch | None = None
+    """Prompts to answer once, with engine deepseek-infer: the group runs as a Job and is Completed at its end. Without
+    it that engine waits for prompts on rank 0's terminal."""
     replicas: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] = 1
     """Number of groups; each serves the whole model."""
     suspend: bool = False

@@ -29,6 +29,8 @@ Stage = Literal[
     "Loading",
     "Warming",
     "Serving",
+    "Running",
+    "Completed",
     "Draining",
     "BackingOff",
     "Suspended",
@@ -52,7 +54,9 @@ CONDITION_TYPES: Final = (
     "RuntimeSupported",
     "DevicesHealthy",
 )
-"""Every condition the operator sets; the CRD's default for status has them all as Unknown."""
+"""Every condition that the operator sets on all deployments; the CRD's default for status has them all as Unknown."""
+BATCH_CONDITION_TYPES: Final = ("Completed",)
+"""Those that only a deployment with a batch has."""
 
 
 class Condition(Model):
@@ -271,6 +275,8 @@ class Group(Model):
     """The leader is ready."""
     formed: bool | None = None
     """All ranks met at least once in this incarnation."""
+    completed: Time | None = None
+    """When the group's batch ended well; nothing starts it again but a changed spec."""
     restarts: int | None = None
     """Restarts counted against the budget."""
     stable_since: Time | None = None

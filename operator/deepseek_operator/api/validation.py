@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from deepseek_operator.api.batch_rules import batch_rules
 from deepseek_operator.api.names import MAX_NAME_LENGTH
 from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.rule import Rule
@@ -304,6 +305,28 @@ def _gang_rules() -> Iterator[Rule]:
     )
 
 
+def _engine_rules() -> Iterator[Rule]:
+    path = "spec.engine"
+    yield Rule(
+        path=path,
+        field="backend",
+        cel="!has(self.backend) || (has(self.name) && self.name == 'vllm')",
+        holds=lambda engine: engine.backend is None or engine.name == "vllm",
+        reason="BackendNotOfEngine",
+        cel_reason="FieldValueForbidden",
+        message="backend is a choice of vLLM's alone; set name to vllm, or remove backend",
+    )
+    yield Rule(
+        path=path,
+        field="image",
+        cel="!has(self.backend) || self.backend != 'ray' || has(self.image)",
+        holds=lambda engine: engine.backend != "ray" or engine.image is not None,
+        reason="RayWithoutImage",
+        cel_reason="FieldValueRequired",
+        message="vLLM's own images have no Ray; set image to one with ray installed, or remove backend",
+    )
+
+
 def _rollout_rules() -> Iterator[Rule]:
     yield Rule(
         path="spec.rollout",
@@ -324,6 +347,8 @@ RULES: Final[tuple[Rule, ...]] = (
     *volume_rules(),
     *_rollout_rules(),
     *_gang_rules(),
+    *_engine_rules(),
+    *batch_rules(),
 )
 
 
@@ -365,12 +390,16 @@ def _values(path: str, spec: Spec) -> list[tuple[str, Any]]:
     values: list[tuple[str, Any]] = [("spec", spec)]
     for name in path.split(".")[1:]:
         field = name.removesuffix("[]")
-        values = [(f"{place}.{field}", _child(value, field)) for place, value in values]
+        found = ((f"{place}.{field}", _child(value, field)) for place, value in values)
+        # An optional block that is not there has no rules to keep.
+        values = [(place, value) for place, value in found if value is not None]
         if name.endswith("[]"):
             values = [(f"{place}[{index}]", item) for place, items in values for index, item in enumerate(items)]
     return values
 
 
-def _child(model: Model, alias: str) -> Any:
+def _child(model: Model | None, alias: str) -> Any:
+    if model is None:
+        return None
     names = {info.alias: name for name, info in type(model).model_fields.items()}
     return getattr(model, names[alias])

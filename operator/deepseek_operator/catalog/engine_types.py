@@ -69,6 +69,17 @@ class SplitRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """A file of an engine's own source tree that describes models."""
+
+    models: tuple[str, ...]
+    """Shell patterns of catalogue ids."""
+    file: str
+    """Relative to the source tree."""
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Vulnerability:
     """A published flaw of some releases, and what of a configuration exposes it."""
 
@@ -110,14 +121,24 @@ class EngineFacts:
     """Architectures that have kernels for DeepSeek-V3.2's sparse attention."""
     grouped_query: bool = True
     """Serves the distilled models, too (grouped-query attention)."""
+    keys: bool = True
+    """Its API can ask for keys."""
     vulnerabilities: tuple[Vulnerability, ...] = ()
     kv_precisions: Mapping[str, tuple[KVPrecision, ...]] = field(default_factory=dict)
     """KV cache precisions by architecture; an architecture that is not named: what its accelerators say."""
     env: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Constant environment by vendor, beside the vendor's own."""
+    """Constant environment by vendor and by architecture, beside the vendor's own."""
     model_arguments: tuple[ModelArguments, ...] = ()
     """The first whose pattern matches counts; a model that none matches needs nothing. SGLang's stand with the models
     (``Model.parsers``)."""
+    api: bool = True
+    """Rank 0 serves an API; else it answers on its terminal or into a file, and no Service, policy or key is made."""
+    own_image: bool = False
+    """Nobody publishes an image: spec.engine.image must name one that users built."""
+    sharded: bool = False
+    """Reads a checkpoint that was cut into one file a rank."""
+    configurations: tuple[Configuration, ...] = ()
+    """The first that matches describes a model; a model without one is not served. Empty: the weights do."""
     source: str
 
     def __hash__(self) -> int:

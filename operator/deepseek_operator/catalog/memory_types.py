@@ -106,9 +106,16 @@ class VllmMemoryRules:
     """Tokens of the profiling run, max_num_batched_tokens."""
     running: int
     """max_num_seqs."""
+    largest_from_gib: float
+    """Devices from here on get ``batched_tokens_largest``."""
+    batched_tokens_largest: int
     batched_tokens_small: int
     running_small: int
     experts_per_token: int
+    visible_share: Mapping[str, float]
+    """By vendor: what torch sees of a device's memory; the fraction is of that."""
+    context_share: float
+    """Of the planned cache, the longest context that is written where none was asked for."""
     non_torch_gib: Mapping[str, float]
     """By vendor: communication buffers and libraries outside torch's allocator."""
     block_size: int

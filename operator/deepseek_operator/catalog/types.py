@@ -10,7 +10,7 @@ from deepseek_operator.catalog.engine_types import EngineFacts
 from deepseek_operator.catalog.fabric_types import FabricPreset, Mount
 from deepseek_operator.catalog.memory_types import MemoryRules, MemoryTier, MemoryVersion, VllmMemoryRules
 
-Precision = Literal["fp8", "bf16", "int8", "w4a8", "w4afp8", "awq", "nvfp4", "mxfp4"]
+Precision = Literal["fp8", "bf16", "int8", "w4a8", "w4afp8", "awq", "gptq", "nvfp4", "mxfp4"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +229,8 @@ class WeightLayout:
     architectures: tuple[str, ...]
     """Device architectures on which SGLang serves it; empty: what the accelerators' own precisions say. Other engines
     list layouts themselves (``EngineFacts.served``)."""
+    engines: tuple[str, ...] = ()
+    """The only engines that load it; empty: every engine that lists it, and SGLang."""
     arguments: tuple[str, ...]
     """SGLang's arguments that it needs beyond what the checkpoint's own configuration says."""
     source: str

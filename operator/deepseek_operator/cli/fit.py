@@ -54,7 +54,7 @@ def fit(  # noqa: PLR0913 - each option of the command is an argument
     *,
     model: Annotated[str, typer.Option(help="Catalogue id, repository, or the path of a config.json.")],
     precision: Annotated[
-        Literal["fp8", "bf16", "int8", "w4a8", "w4afp8", "awq", "nvfp4", "mxfp4"],
+        Literal["fp8", "bf16", "int8", "w4a8", "w4afp8", "awq", "gptq", "nvfp4", "mxfp4"],
         typer.Option(help="Precision of the weights."),
     ],
     product: Annotated[str | None, typer.Option(metavar="NAME", help="Accelerator product.")] = None,

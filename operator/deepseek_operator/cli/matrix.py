@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 from deepseek_operator.api.resource import EngineName, Precision, Spec
+from deepseek_operator.catalog.engine_types import EngineFacts
 from deepseek_operator.catalog.types import Accelerator, Catalog
 from deepseek_operator.engines.types import Launch
 from deepseek_operator.lifecycle.planning import launch_plan, plan_spec
@@ -63,6 +64,10 @@ def cells(catalog: Catalog) -> Iterator[Cell]:
                     yield _cell(catalog, engine, family, model, accelerator, precision)
 
 
+_OWN_IMAGE: Final = "registry.example/own-image:1"
+"""For an engine of which nobody publishes an image."""
+
+
 def _products(catalog: Catalog) -> tuple[Accelerator, ...]:
     """The product of each architecture with the most memory a node."""
     found: dict[str, Accelerator] = {}
@@ -78,12 +83,13 @@ def _node_gib(accelerator: Accelerator) -> float:
 
 
 def _cell(catalog: Catalog, engine: str, family: str, model: str, accelerator: Accelerator, precision: str) -> Cell:
-    spec = _spec(engine, model, accelerator, precision)
+    facts = catalog.engines[engine]
+    spec = _spec(facts, model, accelerator, precision)
     outcome = _planned(spec, catalog)
     own = isinstance(outcome, Refusal) and outcome.problems[0].reason == "NoSource"
     if own:
         word = _OWN_WEIGHTS.get(precision, precision)
-        spec = _spec(engine, model, accelerator, precision, source=f"hf://example/{model}-{word}")
+        spec = _spec(facts, model, accelerator, precision, source=f"hf://example/{model}-{word}")
         outcome = _planned(spec, catalog)
     plan = outcome if isinstance(outcome, Plan) else None
     layout = catalog.layouts[plan.weights.layout] if plan else None
@@ -105,17 +111,22 @@ def _cell(catalog: Catalog, engine: str, family: str, model: str, accelerator: A
     )
 
 
-def _spec(engine: str, model: str, accelerator: Accelerator, precision: str, *, source: str | None = None) -> Spec:
+def _spec(
+    engine: EngineFacts, model: str, accelerator: Accelerator, precision: str, *, source: str | None = None
+) -> Spec:
+    image = {"image": _OWN_IMAGE} if engine.own_image else {}
     fields: dict[str, Any] = {
         "model": model,
         "precision": precision,
-        "engine": {"name": engine},
+        "engine": {"name": engine.name, **image},
         "hardware": {"product": accelerator.product},
         "weights": {"allowVariant": True, **({"source": source} if source else {})},
     }
     if accelerator.vendor != "ascend":
         # Tensor parallelism over nodes as on nodes with adapters.
         fields["fabric"] = {"rdma": {"resource": "rdma/hca"}}
+    if not engine.keys:
+        fields["access"] = {"keys": {"mode": "none"}}
     return Spec.model_validate(fields)
 
 

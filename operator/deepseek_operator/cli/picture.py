@@ -182,9 +182,10 @@ def _bar_key(parts: tuple[Segment, ...], *, title: str) -> Text:
 def _tokens(memory: MemoryFit) -> Text:
     if not memory.modelled:
         return Text(f"context {memory.context_length:,}; KV tokens are not known: the engine has no memory model")
+    # An engine that allocates what it is told to divides nothing and captures nothing.
+    divided = f"memory fraction {memory.mem_fraction:.2f}, graphs up to batch {memory.graph_max_batch}, "
     return Text(
-        f"{memory.kv_tokens:,} KV tokens, context {memory.context_length:,}, "
-        f"memory fraction {memory.mem_fraction:.2f}, graphs up to batch {memory.graph_max_batch}, "
+        f"{memory.kv_tokens:,} KV tokens, context {memory.context_length:,}, {divided if memory.mem_fraction else ''}"
         f"at once {memory.requests_4k:,} requests of 4k or {memory.requests_32k:,} of 32k tokens"
     )
 

@@ -37,7 +37,7 @@ UNKNOWN_UID: Final = "00000000-0000-0000-0000-000000000000"
 """Stands for the UID that the API server will give: owner references and labels carry it."""
 
 
-def render(  # noqa: PLR0913 - typer reads the options from the signature
+def render(  # noqa: PLR0913 - each option of the command is an argument
     *,
     filename: ResourceFiles,
     nodes: NodesFile = None,

@@ -33,23 +33,21 @@ from deepseek_operator.lifecycle.records import (
     PullRecord,
     RevisionRecord,
     Snapshot,
-    StatefulSetRecord,
+    WorkloadRecord,
 )
 from deepseek_operator.plan.counting import Published
 from deepseek_operator.plan.inventory import read_node
 from deepseek_operator.plan.types import Node
 
+_PROJECTIONS: Final[Mapping[kinds.Kind, Callable[[Mapping[str, Any]], ChildRecord]]] = {
+    kinds.STATEFUL_SET: project_stateful_set,
+    kinds.JOB: project_job,
+    kinds.REVISION: project_revision,
+}
 Key = tuple[str, str]
 """Namespace and name of a deployment."""
 BURIED_SECONDS = 900.0
 """Longer than any answer or list may be late."""
-
-
-_PROJECTIONS: Final[Mapping[kinds.Kind, Callable[[Mapping[str, Any]], ChildRecord]]] = {
-    kinds.STATEFUL_SET: project_stateful_set,
-    kinds.REVISION: project_revision,
-    kinds.JOB: project_job,
-}
 
 
 class Cache:
@@ -217,7 +215,7 @@ class Cache:
         pods = self.pods(deployment)
         return Snapshot(
             deployment=deployment,
-            stateful_sets={c.group: c for c in children.values() if isinstance(c, StatefulSetRecord)},
+            workloads={c.group: c for c in children.values() if isinstance(c, WorkloadRecord) and c.group >= 0},
             pods={group: tuple(sorted(found, key=lambda pod: pod.rank)) for group, found in pods.items()},
             pulls=self._pulls(deployment),
             children=children,
@@ -269,8 +267,7 @@ class Cache:
             self._pods[earlier].pop(identity[1], None)
             self._pods[owner][identity[1]] = project_pull(body) if names.PULL_LABEL in labels else project_pod(body)
             return concerned
-        project = _PROJECTIONS.get(kind, project_child)
-        record = project(body)
+        record = _PROJECTIONS.get(kind, project_child)(body)
         lost = self._children[earlier].pop((record.kind, record.name), None)
         if record.owner != owner:
             # Labelled as ours, owned by somebody else: not ours, but it may have been until now.

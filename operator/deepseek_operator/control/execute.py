@@ -127,7 +127,7 @@ class Executor:
             await self._client.delete(kinds.BY_KIND[action.kind], namespace, action.name, uid=action.uid)
         elif isinstance(action, DeletePod):
             await self._gate("delete", "Pod")
-            grace = 0 if action.force else None
+            grace = action.grace_seconds
             await self._client.delete(kinds.POD, namespace, action.name, uid=action.uid, grace_seconds=grace)
 
     async def record(self, deployment: DeploymentRecord, event: Event) -> None:
@@ -263,22 +263,22 @@ class Executor:
         self._cache.put(kind, answer)
 
     async def reclaim(self, deployment: DeploymentRecord, index: int) -> bool:
-        """Give a group's StatefulSet its labels back if it lost them and is ours still; whether there was one."""
+        """Give a group's workload its labels back if it lost them and is ours still; whether there was one."""
         owner = Owner(name=deployment.name, namespace=deployment.namespace, uid=deployment.uid)
         name = names.group_name(deployment.name, index)
-        try:
-            live = await self._client.get(kinds.STATEFUL_SET, deployment.namespace, name)
-        except NotFoundError:
-            return False
-        if not is_owned(live, deployment):
-            return False
-        await self._gate("apply", kinds.STATEFUL_SET.kind)
-        patch = {"metadata": {"uid": live["metadata"]["uid"], "labels": group_labels(owner, index)}}
-        answer = await self._client.patch(
-            kinds.STATEFUL_SET, deployment.namespace, name, patch, content_type=MERGE_PATCH
-        )
-        self._cache.put(kinds.STATEFUL_SET, answer)
-        return True
+        for kind in kinds.WORKLOADS:
+            try:
+                live = await self._client.get(kind, deployment.namespace, name)
+            except NotFoundError:
+                continue
+            if not is_owned(live, deployment):
+                continue
+            await self._gate("apply", kind.kind)
+            patch = {"metadata": {"uid": live["metadata"]["uid"], "labels": group_labels(owner, index)}}
+            answer = await self._client.patch(kind, deployment.namespace, name, patch, content_type=MERGE_PATCH)
+            self._cache.put(kind, answer)
+            return True
+        return False
 
     async def _adopt_fields(self, kind: kinds.Kind, namespace: str, name: str, expected: int | None) -> str:
         """Make what we POSTed look applied, so that fields we drop later really go; returns the resourceVersion.

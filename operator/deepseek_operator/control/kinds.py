@@ -5,6 +5,7 @@ kind                   kept by             verbs
 =====================  ==================  ============================================================
 DeepSeekDeployment     kopf watch          get list watch; status: update; finalizers: update
 StatefulSet            kopf watch          get list watch create patch delete
+Job                    kopf watch          get list watch create patch delete
 Pod                    kopf watch          get list watch create delete; log: get
 Node                   kopf watch          get list watch
 Service                kopf watch          get list watch create patch delete
@@ -82,6 +83,7 @@ DEPLOYMENT: Final = Kind(kind=names.KIND, group=names.GROUP, version=names.VERSI
 STATEFUL_SET: Final = Kind(
     kind="StatefulSet", group="apps", version="v1", plural="statefulsets", selector=_OURS, watched=True
 )
+JOB: Final = Kind(kind="Job", group="batch", version="v1", plural="jobs", selector=_OURS, watched=True)
 POD: Final = Kind(kind="Pod", group="", version="v1", plural="pods", selector=_OURS, watched=True)
 NODE: Final = Kind(kind="Node", group="", version="v1", plural="nodes", namespaced=False, watched=True)
 SERVICE: Final = Kind(kind="Service", group="", version="v1", plural="services", selector=_OURS, watched=True)
@@ -109,7 +111,6 @@ REVISION: Final = Kind(
     selector=names.REVISION_OF_LABEL,
     watched=True,
 )
-JOB: Final = Kind(kind="Job", group="batch", version="v1", plural="jobs", selector=_OURS, watched=True)
 SECRET: Final = Kind(kind="Secret", group="", version="v1", plural="secrets")
 VOLUME: Final = Kind(kind="PersistentVolume", group="", version="v1", plural="persistentvolumes", namespaced=False)
 CLAIM: Final = Kind(kind="PersistentVolumeClaim", group="", version="v1", plural="persistentvolumeclaims")
@@ -132,7 +133,7 @@ EVENT: Final = Kind(kind="Event", group="events.k8s.io", version="v1", plural="e
 LEASE: Final = Kind(kind="Lease", group="coordination.k8s.io", version="v1", plural="leases")
 
 ALL: Final = (
-    DEPLOYMENT, STATEFUL_SET, POD, NODE, SERVICE, NETWORK_POLICY, BUDGET, REVISION, JOB, SECRET, VOLUME, CLAIM,
+    DEPLOYMENT, STATEFUL_SET, JOB, POD, NODE, SERVICE, NETWORK_POLICY, BUDGET, REVISION, SECRET, VOLUME, CLAIM,
     STORAGE_CLASS, RESOURCE_SLICE, DEVICE_CLASS, RESOURCE_CLAIM, CONFIG_MAP, EVENT, LEASE,
 )  # fmt: skip
 POD_GROUP: Final = "PodGroup"
@@ -145,5 +146,7 @@ POD_GROUPS: Final = {
     )
 }
 """Group objects of gang schedulers, by apiVersion."""
+WORKLOADS: Final = (STATEFUL_SET, JOB)
+"""What makes the pods of groups."""
 BY_KIND: Final = {kind.kind: kind for kind in ALL}
 WATCHED: Final = tuple(kind for kind in ALL if kind.watched)

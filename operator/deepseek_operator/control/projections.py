@@ -15,6 +15,7 @@ from deepseek_operator.catalog.operations.load import load_operations
 from deepseek_operator.lifecycle.clock import moment, stamp
 from deepseek_operator.lifecycle.masking import masked
 from deepseek_operator.lifecycle.records import (
+    BatchRecord,
     ChildRecord,
     ContainerRecord,
     DeploymentRecord,
@@ -29,7 +30,8 @@ from deepseek_operator.lifecycle.stages import CONFIG_REASONS, IMAGE_REASONS
 from deepseek_operator.render.digest import owned_fields
 
 MESSAGE_LIMIT = 400
-_POD_NAME: Final = re.compile(r"((.+)-g([0-9]{1,4}))-([0-9]{1,4})")
+_POD_NAME: Final = re.compile(r"((.+)-g([0-9]{1,4}))-([0-9]{1,4})(-[a-z0-9]{5})?")
+"""A StatefulSet's pods have their index at the end, an Indexed Job's a random word after it."""
 OUT_OF_SERVICE: Final = "node.kubernetes.io/out-of-service"
 _STATES: Final[tuple[Literal["waiting", "running", "terminated"], ...]] = ("waiting", "running", "terminated")
 Body = Mapping[str, Any]
@@ -102,23 +104,20 @@ def project_child(body: Body) -> ChildRecord:
 def project_stateful_set(body: Body) -> StatefulSetRecord:
     """A group's StatefulSet."""
     metadata, spec, status = body["metadata"], body["spec"], body.get("status", {})
-    annotations = metadata.get("annotations", {})
-    template_labels = spec["template"]["metadata"].get("labels", {})
     return StatefulSetRecord(
-        **_child_fields(body),
-        # From the name, which nobody can change: a spoilt label must show as drift, not as a lost group.
-        group=_number(metadata["name"].rpartition("-g")[2], default=-1),
+        **_workload_fields(body),
         replicas=spec.get("replicas", 1),
         current_replicas=status.get("replicas", 0),
         observed=status.get("observedGeneration", 0) >= metadata.get("generation", 0),
-        incarnation=_number(template_labels.get(names.INCARNATION_LABEL), default=0),
-        revision=template_labels.get(names.REVISION_LABEL, ""),
-        template_hash=annotations.get(names.TEMPLATE_HASH_ANNOTATION, ""),
-        immutable_hash=annotations.get(names.IMMUTABLE_HASH_ANNOTATION, ""),
     )
 
 
-def project_job(body: Body) -> JobRecord:
+def project_job(body: Body) -> BatchRecord | JobRecord:
+    """A group's Job, or the one that fills a shared claim."""
+    return _batch(body) if _group(body) >= 0 else _filling(body)
+
+
+def _filling(body: Body) -> JobRecord:
     """The Job that fills a shared claim."""
     conditions = {c["type"]: c for c in body.get("status", {}).get("conditions", ()) if c.get("status") == "True"}
     trouble = conditions.get("Failed") or conditions.get("Suspended") or {}
@@ -127,6 +126,37 @@ def project_job(body: Body) -> JobRecord:
         complete="Complete" in conditions,
         trouble=str(trouble.get("message", ""))[:MESSAGE_LIMIT],
     )
+
+
+def _batch(body: Body) -> BatchRecord:
+    conditions = {c["type"]: c for c in body.get("status", {}).get("conditions", ()) if c["status"] == "True"}
+    failed = conditions.get("Failed", {})
+    return BatchRecord(
+        **_workload_fields(body),
+        replicas=body["spec"].get("parallelism", 1),
+        completed="Complete" in conditions,
+        failed=(failed.get("reason") or "JobFailed") if failed else "",
+        failed_message=failed.get("message", "")[:MESSAGE_LIMIT],
+    )
+
+
+def _group(body: Body) -> int:
+    """From the name, which nobody can change: a spoilt label must show as drift, not as a lost group."""
+    return _number(body["metadata"]["name"].rpartition("-g")[2], default=-1)
+
+
+def _workload_fields(body: Body) -> dict[str, Any]:
+    metadata = body["metadata"]
+    annotations = metadata.get("annotations", {})
+    template_labels = body["spec"]["template"]["metadata"].get("labels", {})
+    return {
+        **_child_fields(body),
+        "group": _group(body),
+        "incarnation": _number(template_labels.get(names.INCARNATION_LABEL), default=0),
+        "revision": template_labels.get(names.REVISION_LABEL, ""),
+        "template_hash": annotations.get(names.TEMPLATE_HASH_ANNOTATION, ""),
+        "immutable_hash": annotations.get(names.IMMUTABLE_HASH_ANNOTATION, ""),
+    }
 
 
 def project_revision(body: Body) -> RevisionRecord:
@@ -145,15 +175,15 @@ def project_pod(body: Body) -> PodRecord:
     labels = metadata.get("labels", {})
     conditions = {c["type"]: c for c in status.get("conditions", ())}
     scheduled = conditions.get("PodScheduled", {})
-    job = _job(metadata)
-    # A Job's last step is its container; a rank's are all init containers.
+    deployment, group, rank = _place(metadata)
+    # A group's own Job has ranks, whose steps are all init containers; another Job's last step is its container.
+    job = _job(metadata) if rank < 0 else ""
     steps = [*status.get("initContainerStatuses", ()), *(status.get("containerStatuses", ()) if job else ())]
     inits = [(c["name"], _container(c)) for c in steps]
     unfinished = [(name, c) for name, c in inits if not (c.state == "terminated" and c.exit_code == 0)]
     step, first = unfinished[0] if unfinished else ("", ContainerRecord())
     engine = next((c for c in status.get("containerStatuses", ()) if c["name"] == names.ENGINE_CONTAINER), None)
     has_inits = bool(spec.get("initContainers"))
-    deployment, group, rank = _place(metadata)
     return PodRecord(
         name=metadata["name"],
         namespace=metadata["namespace"],
@@ -257,14 +287,17 @@ def _read_rate(steps: Sequence[tuple[str, ContainerRecord]]) -> int:
 
 
 def _place(metadata: Body) -> tuple[str, int, int]:
-    """Deployment, group and rank of a pod ``x-g0-1``.
+    """Deployment, group and rank of a pod ``x-g0-1`` or ``x-g0-1-abcde``.
 
-    Its controller is the StatefulSet ``x-g0``, or nobody: one that was orphaned is still a rank of the group. A copy
-    that somebody made with our labels has another name.
+    Its controller is the StatefulSet or the Job ``x-g0``. A StatefulSet's may have none: one that was orphaned is still
+    a rank of the group. A copy that somebody made with our labels has another name, or no controller.
     """
     found = _POD_NAME.fullmatch(metadata["name"])
     owner = next((each for each in metadata.get("ownerReferences", ()) if each.get("controller")), None)
-    if found is None or (owner and (owner["kind"], owner["name"]) != ("StatefulSet", found[1])):
+    if found is None:
+        return "", -1, -1
+    kind = "Job" if found[5] else "StatefulSet"
+    if (owner or found[5]) and (owner is None or (owner["kind"], owner["name"]) != (kind, found[1])):
         return "", -1, -1
     return found[2], int(found[3]), int(found[4])
 

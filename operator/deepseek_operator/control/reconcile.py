@@ -39,7 +39,7 @@ from deepseek_operator.control.usage import Usage
 from deepseek_operator.control.verify import Verifier
 from deepseek_operator.lifecycle.actions import Decision, Event
 from deepseek_operator.lifecycle.decide import decide
-from deepseek_operator.lifecycle.outcome import Outcome
+from deepseek_operator.lifecycle.outcome import NewSecrets, Outcome
 from deepseek_operator.lifecycle.records import ChildKey, ConfigRecord, DeploymentRecord, Snapshot
 from deepseek_operator.lifecycle.resolve import Surroundings, resolve
 from deepseek_operator.lifecycle.transitions import latest_incidents
@@ -202,12 +202,13 @@ class Reconciler:
             self._logs.forget(deployment.uid)
 
     async def _find_copies(self, deployment: DeploymentRecord, snapshot: Snapshot) -> None:
-        """Revisions that groups run and whose ControllerRevision is gone, out of the StatefulSets."""
-        lost = {owner.revision: owner.name for owner in snapshot.stateful_sets.values() if owner.revision}
+        """Revisions that groups run and whose ControllerRevision is gone, out of their workloads."""
+        lost = {owner.revision: owner for owner in snapshot.workloads.values() if owner.revision}
         uid = deployment.uid
         for revision in lost.keys() - snapshot.revisions.keys() - {known for _, known in self._of(uid)}:
             with contextlib.suppress(NotFoundError):
-                live = await self._client.get(kinds.STATEFUL_SET, deployment.namespace, lost[revision])
+                owner = lost[revision]
+                live = await self._client.get(kinds.BY_KIND[owner.kind], deployment.namespace, owner.name)
                 copied = live["metadata"].get("annotations", {}).get(names.REVISION_COPY_ANNOTATION, "")
                 data = unpack(copied)
                 if data and data.get("hash") == revision:
@@ -223,7 +224,7 @@ class Reconciler:
         """Before a group is ended because something is not there: is it not, or did it leave our sight?"""
         snapshot = self._cache.snapshot(deployment)
         for index, pods in snapshot.pods.items():
-            if pods and index not in snapshot.stateful_sets:
+            if pods and index not in snapshot.workloads:
                 await self._executor.reclaim(deployment, index)
         await self._find_copies(deployment, snapshot)
         for name in {pod.node for pods in snapshot.pods.values() for pod in pods if pod.node} - snapshot.nodes.keys():
@@ -231,28 +232,30 @@ class Reconciler:
                 self._cache.put(kinds.NODE, await self._client.get(kinds.NODE, None, name))
 
     async def _decide(self, deployment: DeploymentRecord, taken: ChildKey | None) -> Decision:
-        keys = (secrets.token_urlsafe(32), secrets.token_urlsafe(32))
+        new_secrets = NewSecrets(
+            api_key=secrets.token_urlsafe(32), admin_key=secrets.token_urlsafe(32), ssh_seed=secrets.token_bytes(32)
+        )
         seen = self._usage.version
-        snapshot, outcome = self._resolve(deployment, taken, keys)
+        snapshot, outcome = self._resolve(deployment, taken, new_secrets)
         config = None
         if outcome.wants_config and outcome.spec is not None:
             config = await model_config.read_model_config(self._client, deployment, outcome.spec)
-            snapshot, outcome = self._resolve(deployment, taken, keys, config)
+            snapshot, outcome = self._resolve(deployment, taken, new_secrets, config)
         if outcome.plan is not None and not outcome.stored and await self._usage.renew(seen=seen):
             # A plan is about to be made for good: choose by what is in use now.
-            snapshot, outcome = self._resolve(deployment, taken, keys, config)
+            snapshot, outcome = self._resolve(deployment, taken, new_secrets, config)
         if outcome.refusal is not None and outcome.refusal.waits_for_cluster:
             nodes = self._cache.nodes_version
             wait = await self._verifier.renew_devices()
             if wait is not None:
                 self._queue.add_after((deployment.namespace, deployment.name), wait)
             if self._cache.nodes_version != nodes:
-                snapshot, outcome = self._resolve(deployment, taken, keys, config)
+                snapshot, outcome = self._resolve(deployment, taken, new_secrets, config)
         if config is not None and outcome.plan is None:
             # Nothing watches the ConfigMap: it may come, or be mended.
             self._queue.add_after((deployment.namespace, deployment.name), model_config.RETRY_SECONDS)
         if outcome.plan is not None and outcome.spec is not None:
-            groups = 0 if outcome.spec.suspend else outcome.spec.replicas
+            groups = 0 if outcome.spec.suspend or _is_done(deployment, outcome) else outcome.spec.replicas
             self._usage.claim(deployment.uid, outcome.plan, groups=groups)
         return decide(snapshot, outcome, now=self._client.clock.now())
 
@@ -260,7 +263,7 @@ class Reconciler:
         self,
         deployment: DeploymentRecord,
         taken: ChildKey | None,
-        keys: tuple[str, str],
+        new_secrets: NewSecrets,
         config: ConfigRecord | None = None,
     ) -> tuple[Snapshot, Outcome]:
         snapshot = self._cache.snapshot(
@@ -272,7 +275,7 @@ class Reconciler:
         troubles = self._troubles.known(snapshot)
         if unable := self._unable.get((deployment.namespace, deployment.name)):
             troubles = {**troubles, deployment.uid: unable}
-        lost = {owner.revision for owner in snapshot.stateful_sets.values()} - snapshot.revisions.keys()
+        lost = {owner.revision for owner in snapshot.workloads.values()} - snapshot.revisions.keys()
         copies = {key[1]: self._copies[key] for key in self._of(deployment.uid) if key[1] in lost}
         lines = dict(self._logs.found(deployment.uid))
         snapshot = replace(snapshot, troubles=troubles, copies=copies, model_config=config, last_lines=lines)
@@ -290,7 +293,7 @@ class Reconciler:
             ),
             inventory_of=self._inventory,
         )
-        return snapshot, resolve(snapshot, around, keys=keys)
+        return snapshot, resolve(snapshot, around, new_secrets=new_secrets)
 
     async def _publish(
         self, deployment: DeploymentRecord, decision: Decision
@@ -350,6 +353,13 @@ class Reconciler:
         return self._inventories[wanted]
 
 
+def _is_done(deployment: DeploymentRecord, outcome: Outcome) -> bool:
+    """The batch of the current revision is completed: it wants no devices any more."""
+    groups = deployment.status.get("groups", ())
+    revision = outcome.content.hash if outcome.content else ""
+    return bool(groups) and all(group.get("completed") and group.get("revision") == revision for group in groups)
+
+
 def _pressing(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Whether a change of status must be on record before anything is done, or is what users wait for."""
     return _essence(before) != _essence(after)
@@ -359,7 +369,16 @@ def _essence(status: Mapping[str, Any]) -> object:
     groups = [
         [
             group.get(field)
-            for field in ("index", "intent", "incarnation", "revision", "templateHash", "ready", "restarts")
+            for field in (
+                "index",
+                "intent",
+                "incarnation",
+                "revision",
+                "templateHash",
+                "ready",
+                "completed",
+                "restarts",
+            )
         ]
         + [group.get("warmUp", {}).get("state")]
         for group in status.get("groups", ())

@@ -81,7 +81,7 @@ def _stuck(snapshot: Snapshot, *, now: datetime) -> Iterator[str]:
             continue
         if (now - moment(since)).total_seconds() < STUCK_SECONDS:
             continue
-        if group["stage"] == "Pending" and (owner := snapshot.stateful_sets.get(group["index"])):
+        if group["stage"] == "Pending" and (owner := snapshot.workloads.get(group["index"])):
             yield owner.uid
         for pod in snapshot.pods.get(group["index"], ()):
             if pod.scheduled and pod.engine.state != "running":

@@ -29,7 +29,7 @@ def assemble(engine: Engine, start: Start) -> Launch:
         barrier=start.spans_nodes,
         barrier_port=BARRIER_PORT,
     )
-    commands, health = engine.command(start), engine.health(start)
+    commands, health, body = engine.command(start), engine.health(start), engine.body(start)
     own = {**engine.ports(start), "barrier": BARRIER_PORT} if start.spans_nodes else {}
     probe = (
         "python3",
@@ -41,11 +41,11 @@ def assemble(engine: Engine, start: Start) -> Launch:
         str(health.count),
     )
     return Launch(
-        script=render(frame, engine.body(start)),
+        script=render(frame, body),
         leader_command=commands.leader,
         worker_command=commands.worker,
         env={**(preset.env if preset else {}), **engine.env(start)},
-        ports={"http": API_PORT, **own},
+        ports={**({"http": API_PORT} if health.path else {}), **own},
         startup_probe=probe,
         readiness_probe=probe,
         probe_timeout_seconds=health.timeout_seconds,
@@ -57,6 +57,7 @@ def assemble(engine: Engine, start: Start) -> Launch:
         annotations=preset.annotations if preset else {},
         resources=preset.resources if preset else {},
         preflight=_preflight(frame, start),
+        ssh=body.ssh,
     )
 
 

@@ -9,17 +9,17 @@ from deepseek_operator.catalog.types import Vendor
 from deepseek_operator.plan.types import Plan
 
 
-def environment(
-    plan: Plan,  # noqa: ARG001 - engines call it with what they start from
-    vendor: Vendor,
-    engine: EngineFacts,
-) -> Mapping[str, str]:
+def environment(plan: Plan, vendor: Vendor, engine: EngineFacts) -> Mapping[str, str]:
     """What every rank gets beside the contract of the launch script and what the fabric's preset adds.
 
     With RDMA nothing is pinned: NCCL finds adapters and, on RoCE, the GID index by itself since 2.21, and a pinned
     index that drifts is a hang (facts: sgl-project/sglang issues 3516, 4857, 4289, 4766).
     """
-    return {**vendor.env, **engine.env.get(vendor.name, {})}
+    return {
+        **vendor.env,
+        **engine.env.get(vendor.name, {}),
+        **engine.env.get(plan.hardware.architecture, {}),
+    }
 
 
 def interface_variables(vendor: Vendor) -> tuple[tuple[str, str], ...]:

@@ -149,7 +149,7 @@ FLAGS: Final[Mapping[str, Mapping[str, str]]] = {
         "--trust-remote-code": _REMOTE_CODE,
         "--session-len": _LENGTH,
         "--max-batch-size": _REQUESTS,
-        "--quant-policy": _CACHE_PRECISION,
+        "--quant-policy": "LMDeploy keeps the cache of latent attention in BF16",
         "--dtype": _PRECISION,
         "--model-format": _METHOD,
         "--tp": _TENSOR,

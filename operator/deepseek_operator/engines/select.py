@@ -11,12 +11,17 @@ from deepseek_operator.api.resource import Spec
 from deepseek_operator.catalog.types import Catalog
 from deepseek_operator.engines import arguments
 from deepseek_operator.engines.assemble import assemble
+from deepseek_operator.engines.deepseek_infer import DeepSeekInfer
+from deepseek_operator.engines.lmdeploy import LMDeploy
 from deepseek_operator.engines.sglang import SGLang
+from deepseek_operator.engines.tensorrt_llm import TensorRTLLM
 from deepseek_operator.engines.types import Engine, Launch, ReportedMemory, Start
 from deepseek_operator.engines.vllm import VLLM
 from deepseek_operator.plan.types import Plan
 
-_ENGINES: Final[Mapping[str, Engine]] = {each.name: each for each in (SGLang(), VLLM())}
+_ENGINES: Final[Mapping[str, Engine]] = {
+    each.name: each for each in (SGLang(), VLLM(), LMDeploy(), TensorRTLLM(), DeepSeekInfer())
+}
 
 
 def launch(plan: Plan, spec: Spec, catalog: Catalog, *, name: str, namespace: str, cluster_domain: str) -> Launch:

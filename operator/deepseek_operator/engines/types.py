@@ -72,6 +72,8 @@ class Body:
     template: str
     """File under ``launch/``."""
     values: Mapping[str, Any] = field(default_factory=dict)
+    ssh: bool = False
+    """One rank starts the others over ssh: the pods get a key pair (``render.secret.ssh_secret``), and may run sshd."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +81,9 @@ class Health:
     """How the probe of a rank sees that it works."""
 
     path: str
-    """Asked of the leader's API port."""
+    """Asked of the leader's API port; empty: there is no API, and the leader is judged by its processes, too."""
     processes: str
-    """Regular expression found in the command lines of a worker's processes, one a device."""
+    """Regular expression found in the command lines of a rank's processes, one a device."""
     count: int
     """How many of them a worker has."""
     timeout_seconds: int
@@ -168,3 +170,5 @@ class Launch:
     """That the fabric needs beside the devices, as request and limit."""
     preflight: str | None = None
     """Shell text like ``script``, for a container before all others; None: not asked for."""
+    ssh: bool = False
+    """Whether the pods have the key pair of the deployment, and what sshd needs."""

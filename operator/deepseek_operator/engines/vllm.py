@@ -3,7 +3,8 @@
 Ranks are joined by vLLM's own multiprocess executor over nodes (``--nnodes``, 0.33.0 engine/arg_utils.py
 create_engine_config): the world is tensor x pipeline x data parallel ranks, spread over the nodes in that order from
 the inside out, and every rank but 0 is headless. Our ``tensor`` counts all ranks of a stage, vLLM's only those that
-share one request's attention.
+share one request's attention. With ``spec.engine.backend: ray`` every rank runs ``ray symmetric-run`` instead, which
+makes one Ray cluster of the group and starts vLLM on its head.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ RENDEZVOUS_PORT: Final = 29501
 """torch's store of the world group (``--master-port``)."""
 DATA_PORT: Final = 29550
 """Where engine cores of other nodes report to the leader (``--data-parallel-rpc-port``)."""
+RAY_PORT: Final = 6379
+"""Ray's global control store."""
 
 _DISTRIBUTED_TIMEOUT_SECONDS: Final = 3600
 """torch's own 600 s end ranks that wait for one whose storage is slower; as for SGLang."""
@@ -54,33 +57,48 @@ class VLLM:
 
     name = "vllm"
 
-    def supports(self, spec: Spec, plan: Plan) -> tuple[Problem, ...]:  # noqa: ARG002 - what an engine is asked
+    def supports(self, spec: Spec, plan: Plan) -> tuple[Problem, ...]:
         """What the plan's rules do not refuse already."""
-        if not spec.engine.features.torch_compile:
-            return ()
-        return (
-            Problem(
-                field="spec.engine.features.torchCompile",
-                reason="NoChoiceInEngine",
-                message="vLLM compiles the model by itself at every start; leave torchCompile out. "
-                "--enforce-eager in spec.engine.args turns it off, --compilation-config changes it",
-            ),
-        )
+        problems = []
+        if spec.engine.features.torch_compile:
+            problems.append(
+                Problem(
+                    field="spec.engine.features.torchCompile",
+                    reason="NoChoiceInEngine",
+                    message="vLLM compiles the model by itself at every start; leave torchCompile out. "
+                    "--enforce-eager in spec.engine.args turns it off, --compilation-config changes it",
+                )
+            )
+        if _on_ray(spec) and plan.parallelism.attention_data > 1:
+            problems.append(
+                Problem(
+                    field="spec.parallelism.attentionData",
+                    reason="UnsupportedCombination",
+                    message=f"attentionData {plan.parallelism.attention_data} makes several engine cores, which the "
+                    "operator spreads over nodes with backend mp only; leave attentionData out, or remove "
+                    "spec.engine.backend",
+                )
+            )
+        return tuple(problems)
 
     def command(self, start: Start) -> Commands:
         """``vllm serve`` for all ranks; the key is in the leader's environment, where no log shows it."""
-        plan = start.plan
+        plan, ray = start.plan, _on_ray(start.spec)
         common = ("vllm", "serve", plan.weights.path, *chain.from_iterable(_arguments(plan, start.spec, start.catalog)))
         everywhere, leader_only = _shared_out(plan, start.spec.engine.args)
         template = chat_template_of(plan, start.catalog)
         chat = () if template is None else ("--chat-template", template)
-        # The script writes the leader's address where its name stands here.
-        met = ("--master-addr", start.leader) if start.spans_nodes else ()
-        worker = (*common, *_place(plan, rank=1), "--headless", *everywhere, *met)
-        return Commands(
-            leader=(*common, *_place(plan, rank=0), *chat, *everywhere, *leader_only, *met),
-            worker=worker if start.spans_nodes else (),
-        )
+        if ray:
+            # The script writes the leader's address where its name stands here.
+            joined = ("--address", f"{start.leader}:{RAY_PORT}", "--min-nodes", str(plan.nodes_per_group))
+            cluster = ("ray", "symmetric-run", *joined, *_ray_arguments(start), "--")
+            leader = (*cluster, *common, *chat, *everywhere, *leader_only)
+            worker = (*cluster, *common, *everywhere)
+        else:
+            met = ("--master-addr", start.leader) if start.spans_nodes else ()
+            leader = (*common, *_place(plan, rank=0), *chat, *everywhere, *leader_only, *met)
+            worker = (*common, *_place(plan, rank=1), "--headless", *everywhere, *met)
+        return Commands(leader=leader, worker=worker if start.spans_nodes else ())
 
     def body(self, start: Start) -> Body:
         """The command as an array that the script fills by the rank."""
@@ -95,27 +113,39 @@ class VLLM:
                 "chat_template": chat_template_of(start.plan, start.catalog),
                 "keys": start.keys,
                 "rendezvous_port": RENDEZVOUS_PORT,
+                "ray": _on_ray(start.spec),
+                "ray_port": RAY_PORT,
+                "ray_arguments": _ray_arguments(start),
             },
         )
 
     def env(self, start: Start) -> Mapping[str, str]:
         """What vendor, fabric and engine need; a start may take as long as the operator allows, not vLLM's 600 s."""
         patience = max(start.plan.startup_seconds, start.spec.startup.deadline_seconds or 0)
+        ray = {"RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT": str(patience)} if _on_ray(start.spec) else {}
         return {
+            **ray,
             **environment(start.plan, start.vendor, start.catalog.engines[self.name]),
             "VLLM_ENGINE_READY_TIMEOUT_S": str(patience),
+            # Else it tells its makers' server what it runs on (usage/usage_lib.py).
+            "VLLM_NO_USAGE_STATS": "1",
         }
 
     def ports(self, start: Start) -> Mapping[str, int]:
         """Those that vLLM lets one choose; its message queues take free ports."""
+        if _on_ray(start.spec):
+            return {"ray": RAY_PORT}
         data = {"data-parallel": DATA_PORT} if _cores_elsewhere(start.plan) else {}
         return {"rendezvous": RENDEZVOUS_PORT, **data}
 
     def health(self, start: Start) -> Health:
-        """Headless ranks have no server; their workers name themselves (multiproc_executor.py, setproctitle)."""
+        """Headless ranks have no server; their workers name themselves (multiproc_executor.py, setproctitle).
+
+        Ray names its actors itself, until the one in them does.
+        """
         return Health(
             path="/health",
-            processes="^VLLM::Worker",
+            processes=r"^(VLLM::Worker|ray::(\w+\.)?RayWorker)" if _on_ray(start.spec) else "^VLLM::Worker",
             count=start.plan.accelerators_per_node,
             timeout_seconds=_HEALTH_TIMEOUT_SECONDS,
             period_seconds=_HEALTH_PERIOD_SECONDS,
@@ -139,6 +169,16 @@ class VLLM:
         return ReportedMemory(kv_tokens=min(tokens), weights_gib=None) if tokens else None
 
 
+def _on_ray(spec: Spec) -> bool:
+    return spec.engine.backend == "ray"
+
+
+def _ray_arguments(start: Start) -> tuple[str, ...]:
+    """Of ``ray start``, on every node. Ray counts NPUs by itself, as a resource of another name."""
+    devices = (f"--num-gpus={start.plan.accelerators_per_node}",) if start.vendor.device == "cuda" else ()
+    return (*devices, "--include-dashboard=false", "--disable-usage-stats")
+
+
 def _cores_elsewhere(plan: Plan) -> bool:
     """Whether engine cores run on several nodes and report to the leader."""
     return plan.nodes_per_group > 1 and plan.parallelism.attention_data > 1
@@ -157,7 +197,7 @@ def _arguments(plan: Plan, spec: Spec, catalog: Catalog) -> Iterator[tuple[str, 
     yield _option("--served-model-name", plan.served_name)
     yield _option("--host", "0.0.0.0")  # noqa: S104 - probes and the Service reach the pod from outside
     yield _option("--port", API_PORT)
-    yield from _split(plan)
+    yield from _split(plan, on_ray=_on_ray(spec))
     yield from _memory(plan)
     if plan.precision == "bf16":
         yield _option("--dtype", "bfloat16")
@@ -171,7 +211,7 @@ def _arguments(plan: Plan, spec: Spec, catalog: Catalog) -> Iterator[tuple[str, 
     yield _option("--distributed-timeout-seconds", _DISTRIBUTED_TIMEOUT_SECONDS)
 
 
-def _split(plan: Plan) -> Iterator[tuple[str, ...]]:
+def _split(plan: Plan, *, on_ray: bool) -> Iterator[tuple[str, ...]]:
     split = plan.parallelism
     yield _option("--tensor-parallel-size", split.tensor // split.attention_data)
     yield _option("--pipeline-parallel-size", split.pipeline)
@@ -181,7 +221,9 @@ def _split(plan: Plan) -> Iterator[tuple[str, ...]]:
         yield _option("--data-parallel-rpc-port", DATA_PORT)
     if split.expert > 1:
         yield ("--enable-expert-parallel",)
-    if plan.world_size > 1:
+    if on_ray:
+        yield _option("--distributed-executor-backend", "ray")
+    elif plan.world_size > 1:
         # vLLM would choose by what it finds installed, and on ROCm without looking at the number of devices.
         yield _option("--distributed-executor-backend", "mp")
 

@@ -49,12 +49,12 @@ class DropPodGroup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartGroup:
-    """Apply a group's StatefulSet, after a look at the API server that no pod of an older incarnation is left."""
+    """Apply a group's workload, after a look at the API server that no pod of an older incarnation is left."""
 
     manifest: Mapping[str, Any]
     uid: str | None
     resource_version: int | None
-    """Of the StatefulSet that was judged: a late start of a deposed leader is refused."""
+    """Of the workload that was judged: a late start of a deposed leader is refused."""
     pod_selector: str
     group: int
     incarnation: int
@@ -85,8 +85,8 @@ class DeletePod:
 
     name: str
     uid: str
-    force: bool
-    """Without grace: its node will never confirm."""
+    grace_seconds: int | None
+    """None: the pod's own. 0: its node will never confirm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Groups that exist while status does not know them: after a backup was restored or status was wiped.
 
 A group that visibly works (pods of one incarnation, no engine ever restarted, all ready) is taken over as it is.
-Any other is restarted once, since nobody can tell whether its ranks belong together.
+A completed batch stays so. Any other is restarted once, since nobody can tell whether its ranks belong together.
 """
 
 from __future__ import annotations
@@ -9,22 +9,23 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from deepseek_operator.lifecycle.batch import complete, has_completed
 from deepseek_operator.lifecycle.clock import stamp
 from deepseek_operator.lifecycle.entries import GroupEntry, Incident, Member, read_entry
 from deepseek_operator.lifecycle.groups import stop
-from deepseek_operator.lifecycle.records import PodRecord, Snapshot, StatefulSetRecord
+from deepseek_operator.lifecycle.records import PodRecord, Snapshot, WorkloadRecord
 
 
 def read_entries(snapshot: Snapshot, *, now: datetime) -> tuple[GroupEntry, ...]:
     """The entries of status, completed by what exists without one."""
     entries = {item["index"]: read_entry(item) for item in snapshot.deployment.status.get("groups", ())}
-    for index, owner in snapshot.stateful_sets.items():
+    for index, owner in snapshot.workloads.items():
         if index not in entries:
             entries[index] = _adopt(owner, snapshot.pods.get(index, ()), now=now)
     return tuple(entries[index] for index in sorted(entries))
 
 
-def _adopt(owner: StatefulSetRecord, pods: tuple[PodRecord, ...], *, now: datetime) -> GroupEntry:
+def _adopt(owner: WorkloadRecord, pods: tuple[PodRecord, ...], *, now: datetime) -> GroupEntry:
     entry = GroupEntry(
         index=owner.group,
         revision=owner.revision,
@@ -33,6 +34,8 @@ def _adopt(owner: StatefulSetRecord, pods: tuple[PodRecord, ...], *, now: dateti
         stage="Pending",
         since=stamp(now),
     )
+    if has_completed(entry, owner):
+        return replace(complete(entry, now=now), stage="Completed")
     if _works(owner, pods):
         members = tuple(Member(rank=pod.rank, uid=pod.uid, node=pod.node) for pod in pods)
         return GroupEntry(
@@ -57,7 +60,7 @@ def _adopt(owner: StatefulSetRecord, pods: tuple[PodRecord, ...], *, now: dateti
     return replace(stopping, incidents=(lost,))
 
 
-def _works(owner: StatefulSetRecord, pods: tuple[PodRecord, ...]) -> bool:
+def _works(owner: WorkloadRecord, pods: tuple[PodRecord, ...]) -> bool:
     return (
         owner.replicas > 0
         and len(pods) == owner.replicas

@@ -12,6 +12,7 @@ Truth = Literal["True", "False", "Unknown"]
 
 TYPES = (
     "Ready",
+    "Completed",
     "Available",
     "Reconciling",
     "Stalled",

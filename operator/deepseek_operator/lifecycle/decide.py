@@ -31,12 +31,13 @@ from deepseek_operator.lifecycle.clock import stamp
 from deepseek_operator.lifecycle.entries import GroupEntry
 from deepseek_operator.lifecycle.fabric import with_fabric
 from deepseek_operator.lifecycle.groups import StartWith
+from deepseek_operator.lifecycle.incidents import BROKEN_GRACE_SECONDS, drains_in_vain
 from deepseek_operator.lifecycle.judge import Judge
 from deepseek_operator.lifecycle.objects import group_children, groups_of, mend, surplus_revisions
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.preparation import with_progress
 from deepseek_operator.lifecycle.pulls import work
-from deepseek_operator.lifecycle.records import PodRecord, Snapshot, StatefulSetRecord
+from deepseek_operator.lifecycle.records import BatchRecord, PodRecord, Snapshot, WorkloadRecord
 from deepseek_operator.lifecycle.reported import with_reports
 from deepseek_operator.lifecycle.rollout import plan_groups
 from deepseek_operator.lifecycle.settled import Question, is_settled, settle
@@ -49,7 +50,7 @@ from deepseek_operator.render.digest import with_desired_hash
 from deepseek_operator.render.gang import pod_group
 from deepseek_operator.render.owner import Owner, group_labels
 from deepseek_operator.render.revision import RevisionContent, controller_revision
-from deepseek_operator.render.secret import keys_secret
+from deepseek_operator.render.secret import keys_secret, needs_ssh, ssh_secret
 from deepseek_operator.render.weights_job import KIND as JOB
 
 
@@ -189,14 +190,18 @@ class _Work:
         spec, plan = self.outcome.spec, self.outcome.plan
         if spec is None or plan is None:
             return
-        if starting and spec.access.keys.mode == "generate":
-            api_key, admin_key = self.outcome.keys
-            yield CreateOnce(manifest=keys_secret(self._owner, api_key=api_key, admin_key=admin_key))
+        if starting and plan.engine.api and spec.access.keys.mode == "generate":
+            new = self.outcome.new_secrets
+            yield CreateOnce(manifest=keys_secret(self._owner, api_key=new.api_key, admin_key=new.admin_key))
+        if starting and self.outcome.content is not None and needs_ssh(self.outcome.content.template):
+            yield CreateOnce(manifest=ssh_secret(self._owner, seed=self.outcome.new_secrets.ssh_seed))
         manifests = shared_objects(self._owner, spec, plan, config=self.outcome.config)
         if starting:
             yield from (
                 CreateOnce(manifest=manifest) for manifest in manifests if manifest["kind"] in CREATED_ONCE_KINDS
             )
+        if not plan.engine.api:
+            yield from self._drop_api()
         watched = [manifest for manifest in manifests if manifest["kind"] not in CREATED_ONCE_KINDS]
         yield from mend(watched, self.snapshot.children)
         yield from self._preparation(spec)
@@ -211,8 +216,17 @@ class _Work:
             if kind == JOB and name != wanted:
                 yield Delete(kind=kind, name=name, uid=child.uid)
 
+    def _drop_api(self) -> Iterator[Action]:
+        """What an earlier spec's engine served under the deployment's name, once nothing of it runs."""
+        content, name = self.outcome.content, self.snapshot.deployment.name
+        if content is None or any(owner.revision != content.hash for owner in self.snapshot.workloads.values()):
+            return
+        for kind in ("Service", "NetworkPolicy"):
+            if (child := self.snapshot.children.get((kind, name))) is not None:
+                yield Delete(kind=child.kind, name=child.name, uid=child.uid)
+
     def _leftovers(self, *, known: Collection[int]) -> Iterator[Action]:
-        """What is left of groups that neither status nor a StatefulSet tells of: status was lost half-way."""
+        """What is left of groups that neither status nor a workload tells of: status was lost half-way."""
         name = self.snapshot.deployment.name
         for index in sorted(
             (groups_of(self.snapshot.children, deployment=name) | self.snapshot.pods.keys()) - set(known)
@@ -229,24 +243,31 @@ class _Work:
 
     def _end(self, pod: PodRecord) -> Action:
         """A kubelet that is gone confirms nothing."""
-        return DeletePod(name=pod.name, uid=pod.uid, force=pod.deleting and pod.node in self.judge.dead_nodes)
+        lost = pod.deleting and pod.node in self.judge.dead_nodes
+        return DeletePod(name=pod.name, uid=pod.uid, grace_seconds=0 if lost else None)
 
     def _stop(self, entry: GroupEntry) -> Iterator[Action]:
-        owner = self.snapshot.stateful_sets.get(entry.index)
-        if entry.intent != "Run" and owner is not None and owner.replicas:
+        owner = self.snapshot.workloads.get(entry.index)
+        if entry.intent != "Run" and isinstance(owner, BatchRecord):
+            # Each start is a Job of its own; its pods go with it.
+            yield Delete(kind=owner.kind, name=owner.name, uid=owner.uid)
+        elif entry.intent != "Run" and owner is not None and owner.replicas:
             yield StopGroup(name=owner.name, uid=owner.uid, group=entry.index, incarnation=owner.incarnation)
 
     def _end_pods(self, entry: GroupEntry) -> Iterator[Action]:
         if entry.intent == "Run":
             return
-        owner = self.snapshot.stateful_sets.get(entry.index)
+        owner = self.snapshot.workloads.get(entry.index)
         for pod in self.snapshot.pods.get(entry.index, ()):
-            # Else its StatefulSet was deleted and left it behind.
-            if pod.node in self.judge.dead_nodes if pod.deleting else owner is None:
+            stuck = pod.deleting and pod.node in self.judge.dead_nodes
+            left_behind = owner is None and not pod.deleting
+            if stuck or left_behind:
                 yield self._end(pod)
+            elif drains_in_vain(entry, pod):
+                yield DeletePod(name=pod.name, uid=pod.uid, grace_seconds=BROKEN_GRACE_SECONDS)
 
     def _group(self, entry: GroupEntry) -> Iterator[Action]:
-        owner = self.snapshot.stateful_sets.get(entry.index)
+        owner = self.snapshot.workloads.get(entry.index)
         if entry.intent == "Run":
             yield from self._run(entry, owner)
             return
@@ -259,7 +280,7 @@ class _Work:
         if content and (gang := pod_group(self._owner, entry.index, content)):
             yield DropPodGroup(api_version=gang["apiVersion"], name=gang["metadata"]["name"])
 
-    def _run(self, entry: GroupEntry, owner: StatefulSetRecord | None) -> Iterator[Action]:
+    def _run(self, entry: GroupEntry, owner: WorkloadRecord | None) -> Iterator[Action]:
         content = self.outcome.content_of(entry.revision, entry.template_hash)
         if content is None:
             return
@@ -269,8 +290,11 @@ class _Work:
         question = self._question(entry)
         if is_settled(question):
             return
-        *others, stateful_set = self._objects(entry, content)
-        watched = [each for each in (*others, stateful_set) if each["kind"] != POD_GROUP]
+        *others, workload = self._objects(entry, content)
+        watched = [each for each in others if each["kind"] != POD_GROUP]
+        if not isinstance(owner, BatchRecord) and not entry.completed:
+            # A Job's template cannot be changed; what somebody else changes of a Job shows in its pods.
+            watched.append(workload)
         mended = mend(watched, self.snapshot.children)
         yield from mended
         if not mended:
@@ -308,8 +332,8 @@ class _Work:
     def _config(self) -> str:
         return self.outcome.config.model_dump_json()
 
-    def _start(self, entry: GroupEntry, owner: StatefulSetRecord | None, content: RevisionContent) -> Iterator[Action]:
-        *others, stateful_set = self._objects(entry, content)
+    def _start(self, entry: GroupEntry, owner: WorkloadRecord | None, content: RevisionContent) -> Iterator[Action]:
+        *others, workload = self._objects(entry, content)
         yield from mend((each for each in others if each["kind"] != POD_GROUP), self.snapshot.children)
         yield from (EnsurePodGroup(manifest=each) for each in others if each["kind"] == POD_GROUP)
         if owner is not None and owner.immutable_hash != content.immutable_hash:
@@ -318,7 +342,7 @@ class _Work:
             yield from self._lost_claims(entry, content)
             selector = group_labels(self._owner, entry.index)
             yield StartGroup(
-                manifest=with_desired_hash(stateful_set),
+                manifest=with_desired_hash(workload),
                 uid=owner.uid if owner else None,
                 resource_version=owner.resource_version if owner else None,
                 group=entry.index,
@@ -349,6 +373,8 @@ class _Work:
         return entry.intent == "Run" and any(pod.engine.reason in CONFIG_REASONS for pod in pods)
 
     def _starts(self, entry: GroupEntry) -> bool:
-        """The entry's incarnation has not been given to its StatefulSet yet."""
-        owner = self.snapshot.stateful_sets.get(entry.index)
-        return entry.intent == "Run" and (owner is None or owner.incarnation != entry.incarnation)
+        """The entry's incarnation has not been given to its workload yet."""
+        owner = self.snapshot.workloads.get(entry.index)
+        return (
+            entry.intent == "Run" and not entry.completed and (owner is None or owner.incarnation != entry.incarnation)
+        )

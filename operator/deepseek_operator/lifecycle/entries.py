@@ -159,6 +159,8 @@ class GroupEntry:
     ready: bool = False
     formed: bool = False
     """This incarnation has served."""
+    completed: str = ""
+    """When this incarnation's batch ended well."""
     restarts: int = 0
     """Incidents in a row; back to 0 after serving stably."""
     stable_since: str = ""
@@ -194,6 +196,7 @@ def read_entry(data: Mapping[str, Any]) -> GroupEntry:
         ),
         ready=data.get("ready", False),
         formed=data.get("formed", False),
+        completed=data.get("completed", ""),
         restarts=data.get("restarts", 0),
         stable_since=data.get("stableSince", ""),
         not_before=data.get("notBefore", ""),
@@ -254,6 +257,7 @@ def _write_entry(entry: GroupEntry, detail: _Detail) -> dict[str, Any]:
         ],
         "ready": entry.ready,
         "formed": entry.formed,
+        "completed": entry.completed,
         "restarts": entry.restarts,
         "stableSince": entry.stable_since,
         "notBefore": entry.not_before,

@@ -6,15 +6,16 @@ A group's entry says what it *should* do (``intent``) and which start it is on (
 =========  =====================================  ==========================================================
 intent     what is seen                           what follows
 =========  =====================================  ==========================================================
-Run        no pod, StatefulSet absent or older    start: replicas N, label incarnation (decide)
+Run        no pod, workload absent or older       start: replicas N, label incarnation (decide)
 Run        all N pods                             members recorded; stage by the pods; ready when all are
+Run        a Job that is complete                 wait: Completed (only another revision starts)
 Run        an incident, or a watchdog due         Stop, with evidence, backoff, incarnation unchanged
-Stop       pods, or replicas not at 0             replicas 0 (decide); wait: Draining
+Stop       pods, or replicas not at 0, or a Job   replicas 0, Job deleted (decide); wait: Draining
 Stop       nothing left, restarts used up         wait: Failed (a changed revision starts anew)
 Stop       nothing left, backoff not over         wait: BackingOff (a changed revision does not wait)
 Stop       nothing left, deployment suspended     wait: Suspended
 Stop       nothing left, a revision to start      Run, incarnation + 1
-Remove     pods, or replicas not at 0             replicas 0, wait, then delete the group's objects (decide)
+Remove     the same                               the same, wait, then delete the group's objects (decide)
 =========  =====================================  ==========================================================
 
 An incarnation never starts before every pod of the last one is gone: a rank must not dial its old group.
@@ -28,6 +29,7 @@ from datetime import datetime, timedelta
 
 from deepseek_operator.api.status import Stage
 from deepseek_operator.catalog.operations.load import Operations
+from deepseek_operator.lifecycle.batch import batch_stage, complete, finished_ranks, has_completed
 from deepseek_operator.lifecycle.clock import NEVER, moment, overdue, seconds_until, stamp
 from deepseek_operator.lifecycle.entries import INCIDENTS_KEPT, GroupEntry, Incident, LastLines, Member
 from deepseek_operator.lifecycle.evidence import completed, diagnosed, hopeless
@@ -40,7 +42,7 @@ from deepseek_operator.lifecycle.incidents import (
     stretch,
 )
 from deepseek_operator.lifecycle.policy import Policy, Shape
-from deepseek_operator.lifecycle.records import PodRecord, StatefulSetRecord
+from deepseek_operator.lifecycle.records import BatchRecord, PodRecord, WorkloadRecord
 from deepseek_operator.lifecycle.stages import stage_of
 from deepseek_operator.lifecycle.watchdogs import watchdogs
 
@@ -49,7 +51,7 @@ from deepseek_operator.lifecycle.watchdogs import watchdogs
 class Observed:
     """What the cluster shows of one group."""
 
-    stateful_set: StatefulSetRecord | None
+    workload: WorkloadRecord | None
     pods: tuple[PodRecord, ...]
     dead_nodes: Collection[str] = frozenset()
     trouble: str = ""
@@ -63,11 +65,8 @@ class Observed:
 
     @property
     def stopped(self) -> bool:
-        """Nothing runs, and the StatefulSet's controller has seen that nothing should."""
-        owner = self.stateful_set
-        return not self.pods and (
-            owner is None or (owner.replicas == 0 and owner.current_replicas == 0 and owner.observed)
-        )
+        """Nothing runs, and the workload's controller has seen that nothing should."""
+        return not self.pods and (self.workload is None or self.workload.stopped)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +101,8 @@ def advance(
     """The entry after what is seen now."""
     entry = _evidence_completed(entry, observed, limits)
     if entry.intent == "Run":
+        if entry.completed:
+            return _staged(entry, "Completed", "", now=now)
         # Ranks beyond the group's size were scaled up by hand: they are taken back, and nobody waits for or on them.
         ranks = tuple(pod for pod in observed.pods if pod.rank < limits.shape.size)
         return _advance_running(entry, replace(observed, pods=ranks), limits=limits, now=now)
@@ -139,6 +140,7 @@ def _started(entry: GroupEntry, start_with: StartWith, *, forget: bool, limits: 
         members=(),
         ready=False,
         formed=False,
+        completed="",
         stable_since="",
         not_before="",
         restarts=0 if forget else entry.restarts,
@@ -217,6 +219,8 @@ def _next_start(entry: GroupEntry, incident: Incident, *, restarts: int, limits:
 
 
 def _advance_running(entry: GroupEntry, observed: Observed, *, limits: Limits, now: datetime) -> GroupEntry:
+    if has_completed(entry, observed.workload):
+        return _staged(complete(entry, now=now), "Completed", "", now=now)
     if incident := _incident(entry, observed, limits=limits, now=now):
         trouble = next((observed.troubles.get(pod.uid, "") for pod in observed.pods if pod.rank == incident.rank), "")
         return fail(entry, replace(incident, trouble=trouble), limits=limits, now=now)
@@ -227,8 +231,10 @@ def _advance_running(entry: GroupEntry, observed: Observed, *, limits: Limits, n
     older = len(observed.pods) - len(pods)
     if older:
         return _staged(entry, "Draining", f"waiting for {older} pods of an earlier incarnation", now=now)
-    stage, message = stage_of(pods, size=size)
-    if observed.trouble and stage != "Serving":
+    batch = limits.shape.workload == "Job"
+    stage, message = batch_stage(pods, size=size) if batch else stage_of(pods, size=size)
+    works = stage in {"Serving", "Running"}
+    if observed.trouble and not works:
         message = f"{message}; {observed.trouble}"
     if known := limits.operations.diagnose(message):
         message = f"{message}; {known.remedy}"
@@ -242,32 +248,36 @@ def _advance_running(entry: GroupEntry, observed: Observed, *, limits: Limits, n
         entry,
         members=members,
         ready=serving,
-        formed=entry.formed or serving,
+        formed=entry.formed or works,
         stable_since=(entry.stable_since or stamp(now)) if serving else "",
     )
     return _staged(moved, stage, message, now=now)
 
 
 def _incident(entry: GroupEntry, observed: Observed, *, limits: Limits, now: datetime) -> Incident | None:
-    owner = observed.stateful_set
+    owner = observed.workload
     time = stamp(now)
-    if found := find_incident(entry, observed.pods, dead_nodes=observed.dead_nodes, time=time):
+    finished = finished_ranks(observed.pods, limits.shape)
+    if found := find_incident(entry, observed.pods, dead_nodes=observed.dead_nodes, time=time, finished=finished):
         return found
+    if isinstance(owner, BatchRecord) and owner.failed and owner.incarnation == entry.incarnation:
+        return Incident(time=time, reason=owner.failed, message=f"The Job failed: {owner.failed_message}")
     running = watchdogs(entry, observed.pods, shape=limits.shape, policy=limits.policy, seed=limits.seed)
     if barking := min((dog for dog in running if dog.due <= now), key=lambda dog: dog.due, default=None):
         return barking.bark()
     if owner is None:
         if entry.members or observed.pods:
-            return Incident(time=time, reason="StatefulSetDeleted", message="The StatefulSet was deleted")
+            kind = limits.shape.workload
+            return Incident(time=time, reason=f"{kind}Deleted", message=f"The {kind} was deleted")
         return None
     if owner.incarnation > entry.incarnation:
         return Incident(
             time=time,
             reason="StatusBehind",
-            message=f"The StatefulSet runs incarnation {owner.incarnation}, later than recorded",
+            message=f"The {owner.kind} runs incarnation {owner.incarnation}, later than recorded",
         )
     if owner.incarnation == entry.incarnation and owner.replicas == 0:
-        return Incident(time=time, reason="ScaledByHand", message="The StatefulSet was scaled to 0 by hand")
+        return Incident(time=time, reason="ScaledByHand", message=f"The {owner.kind} was scaled to 0 by hand")
     return None
 
 
@@ -277,7 +287,7 @@ def _members(pods: Sequence[PodRecord]) -> tuple[Member, ...]:
 
 def _draining(observed: Observed, *, now: datetime) -> str:
     if not observed.pods:
-        return "waiting for the StatefulSet to settle at 0"
+        return "waiting for the workload to settle at 0"
     message = "waiting for the end of ranks " + ", ".join(str(pod.rank) for pod in observed.pods)
     stuck = [
         f"rank {pod.rank} on {pod.node} should have ended at {pod.terminating_until}: look at that node's kubelet"

@@ -10,8 +10,10 @@ lasts too long is in ``watchdogs``.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import timedelta
 
 from deepseek_operator.catalog.operations.load import Operations
+from deepseek_operator.lifecycle.clock import moment
 from deepseek_operator.lifecycle.devices import UNHEALTHY
 from deepseek_operator.lifecycle.entries import GroupEntry, Incident
 from deepseek_operator.lifecycle.exits import signal_of, told_exit
@@ -27,6 +29,10 @@ AVOIDED_LIMIT = 4
 PREFLIGHT_FAILED = "PreflightFailed"
 UNCOUNTED = frozenset({"EvictionByEvictionAPI", "PreemptionByScheduler", "HoldTimeout"})
 """Nobody's fault: the group restarts without a word about its budget."""
+BROKEN_GRACE_SECONDS = 10
+"""For what is left of a group that lost a rank: enough to write last words."""
+_MAY_DRAIN = UNCOUNTED | {"PodDeleted"}
+"""Ends that were asked for: until they come, all ranks are there and requests can be finished."""
 _DISRUPTIONS = {
     "EvictionByEvictionAPI": "was evicted: somebody drains its node",
     "PreemptionByScheduler": "was preempted by pods of higher priority",
@@ -51,17 +57,25 @@ _OF_NODES = frozenset(
 
 
 def find_incident(
-    entry: GroupEntry, pods: Sequence[PodRecord], *, dead_nodes: Collection[str], time: str
+    entry: GroupEntry,
+    pods: Sequence[PodRecord],
+    *,
+    dead_nodes: Collection[str],
+    time: str,
+    finished: Collection[str] = (),
 ) -> Incident | None:
     """The incident that the pods of a running incarnation show, or None.
+
+    ``finished`` are the UIDs of ranks of a batch that have done their work: how they go is no incident.
 
     Ends of engines come first, the earliest of them: it carries the exit code, and what happens to the other pods
     follows from it.
     """
     current = [pod for pod in pods if pod.incarnation == entry.incarnation]
-    if ended := first_to_end([pod for pod in current if engine_ended(pod)]):
+    working = [pod for pod in current if pod.uid not in finished]
+    if ended := first_to_end([pod for pod in working if engine_ended(pod)]):
         return of_engine(ended, time)
-    if failed := _first_to_fail([pod for pod in current if pod.preflight.exit_code]):
+    if failed := _first_to_fail([pod for pod in working if pod.preflight.exit_code]):
         return Incident(
             time=time,
             reason=PREFLIGHT_FAILED,
@@ -72,9 +86,9 @@ def find_incident(
             exit_code=failed.preflight.exit_code,
             ended=failed.preflight.since,
         )
-    checks = [_failed, _node_lost, _deleted] if all(pod.ready for pod in current) else _CHECKS_UNREADY
+    checks = [_failed, _node_lost, _deleted] if all(pod.ready for pod in working) else _CHECKS_UNREADY
     for check in checks:
-        for pod in current:
+        for pod in working:
             if found := check(pod, dead_nodes):
                 reason, message = found
                 return Incident(
@@ -166,6 +180,20 @@ def _membership_broken(entry: GroupEntry, pods: Sequence[PodRecord], time: str) 
                 node=member.node,
             )
     return None
+
+
+def drains_in_vain(entry: GroupEntry, pod: PodRecord) -> bool:
+    """Whether a pod sits out its grace period for requests that nobody can finish, since its group lost a rank.
+
+    SGLang's rank 0 drains without limit, and other ranks wait for its order; a restart would be late by all of it.
+    """
+    if not (pod.deleting and pod.deletion_asked and pod.terminating_until and pod.created and entry.incidents):
+        return False
+    latest = entry.incidents[0]
+    if latest.reason in _MAY_DRAIN or moment(latest.time) < moment(pod.created):
+        return False
+    grace = moment(pod.terminating_until) - moment(pod.deletion_asked)
+    return grace > timedelta(seconds=BROKEN_GRACE_SECONDS)
 
 
 def avoided_nodes(

@@ -18,10 +18,11 @@ from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.policy import Policy, Shape, read_policy, shape_of
 from deepseek_operator.lifecycle.preparation import Preparation, preparation
 from deepseek_operator.lifecycle.pulls import next_try
-from deepseek_operator.lifecycle.records import Snapshot
+from deepseek_operator.lifecycle.records import BatchRecord, Snapshot, WorkloadRecord
 from deepseek_operator.lifecycle.warmup import WarmUps, due, pulling
 from deepseek_operator.lifecycle.watchdogs import watchdogs
 from deepseek_operator.render.pull import engine_image
+from deepseek_operator.render.revision import Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +61,11 @@ class Judge:
 
     def observed(self, index: int) -> Observed:
         """What is seen of a group."""
-        owner, pods = self.snapshot.stateful_sets.get(index), self.snapshot.pods.get(index, ())
+        owner, pods = self.snapshot.workloads.get(index), self.snapshot.pods.get(index, ())
         uids = [self.snapshot.deployment.uid, *([owner.uid] if owner else []), *(pod.uid for pod in pods)]
         told = (self.snapshot.troubles[uid] for uid in uids if uid in self.snapshot.troubles)
         return Observed(
-            stateful_set=owner,
+            workload=owner,
             pods=pods,
             dead_nodes=self.dead_nodes,
             trouble=next(told, ""),
@@ -117,7 +118,7 @@ class Judge:
 
     def held_for_weights(self, entry: GroupEntry) -> str:
         """Why an incarnation of the current revision may not start yet; empty when it may, or has."""
-        content, owner = self.outcome.content, self.snapshot.stateful_sets.get(entry.index)
+        content, owner = self.outcome.content, self.snapshot.workloads.get(entry.index)
         if content is None or entry.revision != content.hash:
             return ""
         if owner is not None and owner.incarnation == entry.incarnation:
@@ -169,11 +170,17 @@ class Judge:
 
     def _limits(self, entry: GroupEntry) -> Limits:
         content = self.outcome.content_of(entry.revision, entry.template_hash)
-        owner = self.snapshot.stateful_sets.get(entry.index)
-        shape = shape_of(content) if content else Shape(size=max(len(entry.members), owner.replicas if owner else 1))
+        owner = self.snapshot.workloads.get(entry.index)
+        shape = shape_of(content) if content else _seen_shape(entry, owner)
         return Limits(
             shape=shape,
             policy=self.policy,
             operations=load_operations(),
             seed=self.snapshot.deployment.uid,
         )
+
+
+def _seen_shape(entry: GroupEntry, owner: WorkloadRecord | None) -> Shape:
+    """For a group whose revision was lost."""
+    workload: Workload = "Job" if isinstance(owner, BatchRecord) else "StatefulSet"
+    return Shape(size=max(len(entry.members), owner.replicas if owner else 1), workload=workload)

@@ -12,7 +12,7 @@ from deepseek_operator.lifecycle.actions import Apply, Delete
 from deepseek_operator.lifecycle.records import ChildKey, ChildRecord, RevisionRecord
 from deepseek_operator.render.digest import desired_hash, missing_ownership, with_desired_hash
 
-GROUP_KINDS = ("StatefulSet", "PodDisruptionBudget", "NetworkPolicy", "Service")
+GROUP_KINDS = ("StatefulSet", "Job", "PodDisruptionBudget", "NetworkPolicy", "Service")
 """In the order of deletion: the pods' owner first."""
 REVISIONS_KEPT = 10
 

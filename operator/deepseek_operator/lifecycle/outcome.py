@@ -15,6 +15,15 @@ from deepseek_operator.render.revision import RevisionContent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewSecrets:
+    """Random text and bytes for Secrets, used only if they have to be made."""
+
+    api_key: str = ""
+    admin_key: str = ""
+    ssh_seed: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """The current spec's revision, or why there is none.
 
@@ -36,8 +45,7 @@ class Outcome:
     """Stored revisions that groups run, by hash."""
     flaws: tuple[Vulnerability, ...] = ()
     """Published flaws of the plan's release, by the catalogue of now."""
-    keys: tuple[str, str] = ("", "")
-    """Fresh random API key and admin key, used only if the Secret has to be made."""
+    new_secrets: NewSecrets = field(default_factory=NewSecrets)
 
     @property
     def problems(self) -> tuple[Problem, ...]:

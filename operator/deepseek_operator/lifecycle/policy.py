@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deepseek_operator.api.resource import Recovery, Rollout, Scheduling, Spec
-from deepseek_operator.render.revision import RevisionContent
+from deepseek_operator.render.revision import RevisionContent, Workload
 
 STARTUP_SECONDS = 3600
 """For a group whose revision was lost; as the least that a plan gives."""
@@ -56,6 +56,7 @@ class Shape:
     """From the start of the engines to serving."""
     weights_gib: float = 0.0
     """What every node reads."""
+    workload: Workload = "StatefulSet"
     spare_nodes: int = 0
     """Nodes of the class beyond those that a group needs; so many can be avoided."""
 
@@ -65,6 +66,7 @@ def shape_of(content: RevisionContent) -> Shape:
     plan = content.plan
     return Shape(
         size=content.nodes_per_group,
+        workload=content.workload,
         startup_seconds=plan["startup_seconds"],
         weights_gib=plan["weights"]["size_gib"],
         spare_nodes=max(0, len(plan["hardware"]["nodes"]) - content.nodes_per_group),

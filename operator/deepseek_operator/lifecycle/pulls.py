@@ -77,7 +77,7 @@ def work(
         wanted = pull.image == image and pull.node in nodes
         again = pull.state == "ended" and _due_again(pull) <= now
         if not pull.deleting and (not wanted or again):
-            yield DeletePod(name=pull.name, uid=pull.uid, force=False)
+            yield DeletePod(name=pull.name, uid=pull.uid, grace_seconds=None)
         if wanted:
             # One that is being deleted keeps its name until it is gone.
             present.add(pull.node)

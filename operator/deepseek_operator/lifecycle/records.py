@@ -117,6 +117,11 @@ class PodRecord:
     read_rate: int = 0
     """Bytes a second at which the weights were read ahead; 0: not told, or they were in memory."""
 
+    @property
+    def finished(self) -> bool:
+        """The engine ended well. For a rank of a batch that is the aim."""
+        return self.phase == "Succeeded" or (self.engine.state == "terminated" and self.engine.exit_code == 0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullRecord:
@@ -156,20 +161,47 @@ class ChildRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StatefulSetRecord(ChildRecord):
-    """A group's StatefulSet."""
+class WorkloadRecord(ChildRecord):
+    """What makes the pods of a group: its StatefulSet or its Job."""
 
     group: int
     replicas: int
-    """spec.replicas: 0 is stopped."""
-    current_replicas: int
-    """status.replicas: pods that exist by the controller's last count."""
-    observed: bool
-    """status.observedGeneration has caught up."""
+    """Pods that it should have; 0 is stopped."""
     incarnation: int
     revision: str
     template_hash: str
     immutable_hash: str
+
+    @property
+    def stopped(self) -> bool:
+        """It makes no pods, and its controller has seen that it should not. A Job is stopped by its deletion."""
+        return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatefulSetRecord(WorkloadRecord):
+    """A group's StatefulSet; ``replicas`` is spec.replicas."""
+
+    current_replicas: int
+    """status.replicas: pods that exist by the controller's last count."""
+    observed: bool
+    """status.observedGeneration has caught up."""
+
+    @property
+    def stopped(self) -> bool:
+        """Scaled to 0, and nothing is left by its controller's count."""
+        return self.replicas == 0 and self.current_replicas == 0 and self.observed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRecord(WorkloadRecord):
+    """A group's Job; ``replicas`` is spec.parallelism."""
+
+    completed: bool = False
+    """Condition Complete: every rank ended well."""
+    failed: str = ""
+    """Reason of condition Failed; empty: it has not failed."""
+    failed_message: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,18 +242,18 @@ class Snapshot:
     """Everything one decision may read; no I/O happens after it was taken."""
 
     deployment: DeploymentRecord
-    stateful_sets: Mapping[int, StatefulSetRecord] = field(default_factory=dict)
+    workloads: Mapping[int, WorkloadRecord] = field(default_factory=dict)
     """By group."""
     pods: Mapping[int, tuple[PodRecord, ...]] = field(default_factory=dict)
     """By group, in order of rank."""
     pulls: tuple[PullRecord, ...] = ()
     """Pods that bring an image to a node."""
     children: Mapping[ChildKey, ChildRecord] = field(default_factory=dict)
-    """All children, StatefulSets and revisions included."""
+    """All children, workloads and revisions included."""
     revisions: Mapping[str, RevisionRecord] = field(default_factory=dict)
     """By revision hash."""
     copies: Mapping[str, bytes] = field(default_factory=dict)
-    """Revisions whose ControllerRevision is lost, as their StatefulSets keep them: content by hash, compressed JSON."""
+    """Revisions whose ControllerRevision is lost, as their workloads keep them: content by hash, compressed JSON."""
     nodes: Mapping[str, NodeRecord] = field(default_factory=dict)
     """Nodes of the pods; one that is missing is gone."""
     troubles: Mapping[str, str] = field(default_factory=dict)

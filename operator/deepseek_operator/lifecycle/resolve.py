@@ -20,7 +20,7 @@ from deepseek_operator.api.names import revision_name
 from deepseek_operator.api.problems import InvalidInputError, Problem
 from deepseek_operator.api.resource import Spec, Toleration
 from deepseek_operator.catalog.types import Catalog
-from deepseek_operator.lifecycle.outcome import Outcome
+from deepseek_operator.lifecycle.outcome import NewSecrets, Outcome
 from deepseek_operator.lifecycle.planning import plan_spec, revision_of, with_own_model
 from deepseek_operator.lifecycle.records import Snapshot
 from deepseek_operator.plan.exposure import known_flaws
@@ -50,7 +50,7 @@ class Surroundings:
     inventory_of: InventoryOf
 
 
-def resolve(snapshot: Snapshot, around: Surroundings, *, keys: tuple[str, str]) -> Outcome:
+def resolve(snapshot: Snapshot, around: Surroundings, *, new_secrets: NewSecrets) -> Outcome:
     """The outcome of planning a deployment's current spec."""
     known = {**snapshot.copies, **{record.revision: record.content for record in snapshot.revisions.values()}}
     readable = {revision: found for revision, content in known.items() if (found := _read(content))}
@@ -85,7 +85,7 @@ def resolve(snapshot: Snapshot, around: Surroundings, *, keys: tuple[str, str]) 
         stored=revision in snapshot.revisions and kept is not None and kept[0].template_hash == content.template_hash,
         contents=contents,
         flaws=known_flaws(plan, around.catalog),
-        keys=keys,
+        new_secrets=new_secrets,
     )
 
 

@@ -36,7 +36,10 @@ def plan_groups(
     """
     if suspended:
         scaled = _scale_down(entries, wanted=desired, target=target, now=now)
-        stopped = tuple(stop(e, why="suspended", now=now) if e.intent == "Run" else e for e in scaled)
+        # A completed batch holds nothing that could be freed, and must not run again afterwards.
+        stopped = tuple(
+            stop(e, why="suspended", now=now) if e.intent == "Run" and not e.completed else e for e in scaled
+        )
         return _scale_up(stopped, wanted=desired, target=target, suspended=True, now=now)
     if target is None:
         return _sorted(_scale_down(entries, wanted=desired, target=None, now=now))

@@ -13,8 +13,8 @@ from typing import Final
 
 from deepseek_operator.render.owner import Owner
 
-REMEMBERED: Final = 10_000
-"""Groups; each takes some hundred bytes."""
+REMEMBERED: Final = 5_000
+"""Groups; each takes one to two kilobytes, most of them shared with the cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from deepseek_operator.api.names import LEADER_INDEX, PAUSED_ANNOTATION, POD_INDEX_LABEL, UID_LABEL, group_name
+from deepseek_operator.lifecycle.batch import WHERE, completed_condition, is_complete
 from deepseek_operator.lifecycle.conditions import Condition, Truth, write_conditions
 from deepseek_operator.lifecycle.devices import devices_healthy
 from deepseek_operator.lifecycle.entries import GroupEntry, write_entries
@@ -59,8 +60,8 @@ def build_status(
 
 
 def _served(before: Sequence[str], active: Sequence[GroupEntry]) -> list[str]:
-    """Revisions whose plan is settled because a group has served with it, the latest last."""
-    now = {entry.revision for entry in active if entry.ready}
+    """Revisions whose plan is settled because a group has served or answered a batch with it, the latest last."""
+    now = {entry.revision for entry in active if entry.formed}
     return [*before, *sorted(now - set(before))][-REVISIONS_KEPT:]
 
 
@@ -150,24 +151,28 @@ def _conditions(
     blocked = _blocked(snapshot, outcome, active)
     ready = _ready(outcome, active, updated, blocked)
     settled = ready.status == "True" or ready.reason == "Suspended"
+    batch = outcome.spec is not None and outcome.spec.batch is not None
+    done = batch and ready.reason == "Completed"
     available: Truth = "True" if serving else "False"
     # A refused spec may have left fewer groups than it asks for, or none.
     wanted = outcome.spec.replicas if outcome.spec else max(1, len(active))
-    complete = serving == wanted == len(active)
+    complete = done or serving == wanted == len(active)
+    groups_reason = "Completed" if done else "AllServing" if complete else "NotAllServing"
     return [
+        *([completed_condition(updated)] if batch else []),
         _accepted(outcome),
         _planned(outcome),
         weights_ready(snapshot, outcome, active, preparation(snapshot, outcome)),
         Condition(
             type="GroupsReady",
             status="True" if complete and not blocked else "False",
-            reason=blocked.reason if blocked else "AllServing" if complete else "NotAllServing",
-            message=f"{serving} of {wanted} groups serve",
+            reason=blocked.reason if blocked else groups_reason,
+            message="the batch is completed" if done else f"{serving} of {wanted} groups serve",
         ),
         Condition(
             type="Available",
             status=available,
-            reason="Serving" if serving else "NoGroupServes",
+            reason="Serving" if serving else "Completed" if done else "NoGroupServes",
             message=f"{serving} of {len(active)} groups serve",
         ),
         ready,
@@ -272,6 +277,8 @@ def _ready(
         return verdict("False", blocked.reason, blocked.message)
     if outcome.problems:
         return verdict("False", outcome.problems[0].reason, _told(outcome))
+    if updated and is_complete(active) and len(updated) == len(active):
+        return verdict("True", "Completed", f"the batch ended at {is_complete(active)}; {WHERE}")
     if outcome.spec is not None and outcome.spec.suspend:
         return verdict("False", "Suspended", "spec.suspend is true")
     waiting = [entry for entry in active if not (entry.ready and entry in updated)]
@@ -294,7 +301,8 @@ def _network_isolated(snapshot: Snapshot, outcome: Outcome, active: Sequence[Gro
     if outcome.plan.fabric.mode == "host":
         return verdict("False", "HostNetwork", "network policies do not apply to pods on the host's network")
     name = snapshot.deployment.name
-    wanted = [name, *(group_name(name, entry.index) for entry in active)]
+    own = [name] if outcome.plan.engine.api else []
+    wanted = [*own, *(group_name(name, entry.index) for entry in active)]
     if missing := [policy for policy in wanted if ("NetworkPolicy", policy) not in snapshot.children]:
         return verdict("False", "PolicyMissing", f"NetworkPolicies {', '.join(missing[:4])} do not exist yet")
     return verdict(

@@ -78,7 +78,7 @@ _OF_WARM_UPS: Mapping[str, tuple[Literal["Normal", "Warning"], str]] = {
 def _warm_up_events(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Event]:
     known = {group["index"]: group.get("warmUp", {}) for group in before.get("groups", ())}
     events = []
-    for group in after["groups"]:
+    for group in after.get("groups", ()):
         old, new = known.get(group["index"], {}), group.get("warmUp", {})
         changed = (old.get("templateHash"), old.get("state")) != (new.get("templateHash"), new.get("state"))
         if changed and (told := _OF_WARM_UPS.get(new.get("state", ""))):

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from deepseek_operator.lifecycle.batch import finished_ranks
 from deepseek_operator.lifecycle.clock import moment, stamp
 from deepseek_operator.lifecycle.entries import GroupEntry, Incident
 from deepseek_operator.lifecycle.incidents import stretch
@@ -44,10 +45,12 @@ def watchdogs(
     entry: GroupEntry, pods: Sequence[PodRecord], *, shape: Shape, policy: Policy, seed: str
 ) -> Iterator[Watchdog]:
     """The watchdogs that run for a group's current incarnation."""
-    current = [pod for pod in pods if pod.incarnation == entry.incarnation and not pod.deleting]
+    finished = finished_ranks(pods, shape)
+    own = [pod for pod in pods if pod.incarnation == entry.incarnation and not pod.deleting]
+    current = [pod for pod in own if pod.uid not in finished]
     if not current:
         return
-    if any(not pod.scheduled for pod in current) or len(current) < shape.size:
+    if any(not pod.scheduled for pod in current) or len(own) < shape.size:
         yield from _half_placed(entry, current, policy=policy, seed=seed)
     elif entry.formed:
         yield from _unready(current, policy=policy)

@@ -9,7 +9,7 @@ from typing import Final
 from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.resource import Spec
 from deepseek_operator.catalog.types import EngineRelease
-from deepseek_operator.plan import blame, memory, occupancy, splits
+from deepseek_operator.plan import blame, memory, occupancy, shards, splits
 from deepseek_operator.plan import fabric as fabrics
 from deepseek_operator.plan.blame import Attempt
 from deepseek_operator.plan.grounds import Ground, Question, ground
@@ -201,6 +201,9 @@ def _try(known: Ground, layout: Layout, fabric: FabricPlan) -> Option | Problem:
     question, hardware = known.question, known.hardware
     if layout.split.tensor > layout.devices and not fabrics.carries_tensor(fabric):
         return blame.not_carried(hardware, layout, mtp=question.spec.engine.features.mtp)
+    located = shards.located_for(known.located, known.question, layout)
+    if isinstance(located, Problem):
+        return located
     fitted = _measured(known, layout)
     tight = None
     if not fitted.fits:
@@ -218,7 +221,7 @@ def _try(known: Ground, layout: Layout, fabric: FabricPlan) -> Option | Problem:
         engine=known.engine,
         release=known.release,
         fabric=fabric,
-        located=known.located,
+        located=located,
         startable=occupancy.startable(
             hardware, question.used, nodes=layout.nodes, devices=layout.devices, wanted=wanted
         ),

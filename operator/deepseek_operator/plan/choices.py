@@ -102,6 +102,7 @@ def find_release(
         image=engine.image or release.image,
         image_verified=own or release.verified,
         image_source="spec.engine.image" if own else release.source,
+        api=catalog.engines[engine.name].api,
     )
     return choice, release
 

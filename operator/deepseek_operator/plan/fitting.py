@@ -118,7 +118,8 @@ def _on_free(precision: str, target: Target, catalog: Catalog) -> _Place:
     layout = find_layout(precision, catalog, architecture=_GENERIC_ARCHITECTURE, engine=target.memory_of)
     architecture, vendor = _GENERIC_ARCHITECTURE, "nvidia"
     if layout is None:
-        layout = next((each for each in catalog.layouts.values() if each.precision == precision), None)
+        with_devices = (each for each in catalog.layouts.values() if each.architectures)
+        layout = next((each for each in with_devices if each.precision == precision), None)
         if layout is None:
             raise InvalidInputError(_unknown_precision(precision, catalog))
         architecture = layout.architectures[0]
@@ -174,7 +175,7 @@ def _engine(
 
 
 def _unknown_precision(precision: str, catalog: Catalog) -> Problem:
-    known = ", ".join(dict.fromkeys(each.precision for each in catalog.layouts.values()))
+    known = ", ".join(dict.fromkeys(each.precision for each in catalog.layouts.values() if not each.engines))
     return Problem(
         field="precision", reason="UnknownPrecision", message=f"{precision} is not a precision; use one of {known}"
     )

@@ -13,7 +13,14 @@ from deepseek_operator.plan import splits
 from deepseek_operator.plan.choices import find_release
 from deepseek_operator.plan.memo import Same
 from deepseek_operator.plan.rules import block_of
-from deepseek_operator.plan.support import kv_precisions, products_for, refusal_of, served_precisions, usual_precisions
+from deepseek_operator.plan.support import (
+    configuration_of,
+    kv_precisions,
+    products_for,
+    refusal_of,
+    served_precisions,
+    usual_precisions,
+)
 from deepseek_operator.plan.types import EngineChoice, ExpertSpread, HardwareClass
 from deepseek_operator.plan.weights import Located, Sources
 
@@ -141,9 +148,14 @@ def _unserved(question: Question, accelerator: Accelerator) -> Problem | None:
         precision=spec.precision,
         model=question.model.name,
     )
-    if told is None and (facts.grouped_query or question.model.dimensions.latent):
+    described = not facts.configurations or configuration_of(facts, question.model.name) is not None
+    attention = facts.grouped_query or question.model.dimensions.latent
+    if told is None and attention and described:
         return None
-    reason = told.reason if told else "it serves models with DeepSeek's own attention only"
+    own = (
+        "it has no configuration of this model" if attention else "it serves models with DeepSeek's own attention only"
+    )
+    reason = told.reason if told else own
     instead = told.instead if told else "engine sglang or vllm"
     return Problem(
         field="spec.engine.name",

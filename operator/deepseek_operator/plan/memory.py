@@ -1,8 +1,8 @@
 """Does a model fit: the memory of the fullest device of a group, by the engine's own model.
 
 Each engine divides a device in its own way, and what its memory fraction means differs; ``memory_sglang`` and
-``memory_vllm`` are two implementations of one small protocol (``memory_case.MemoryModel``), and an engine without one
-gets its weights alone (``memory_weights``), never another engine's figures. What "fits" means is fixed in the command
+its siblings are implementations of one small protocol (``memory_case.MemoryModel``), and an engine without one gets its
+weights alone (``memory_weights``), never another engine's figures. What "fits" means is fixed in the command
 line contract: at the sizes the operator would set, the cache holds ``context.maxLength`` tokens where given, else
 32,768.
 """
@@ -18,6 +18,7 @@ from deepseek_operator.api.problems import Problem
 from deepseek_operator.catalog.memory_types import MemoryRules, MemoryVersion
 from deepseek_operator.catalog.types import Catalog, Dimensions, WeightLayout
 from deepseek_operator.plan.memory_case import LEAST_TOKENS, Case, Demand, Device, MemoryModel
+from deepseek_operator.plan.memory_infer import InferMemory
 from deepseek_operator.plan.memory_sglang import SGLangMemory
 from deepseek_operator.plan.memory_vllm import VllmMemory
 from deepseek_operator.plan.memory_weights import WeightsMemory
@@ -49,6 +50,8 @@ def memory_model(
         )
     if engine == "vllm":
         return VllmMemory(rules=catalog.vllm_memory)
+    if engine == "deepseek-infer":
+        return InferMemory(tensors=catalog.engines[engine].splits.tensors)
     return WeightsMemory(refused_share=catalog.memory_rules.weights_refused_share)
 
 

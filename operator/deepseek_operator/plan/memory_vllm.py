@@ -33,9 +33,7 @@ class VllmMemory:
     def search(self, case: Case) -> MemoryFit:
         """The cache that is left of the fraction; vLLM has no ladder of sizes to choose from."""
         asked = case.demand.kv_precision
-        # A sparse model's cache is FP8 unless asked otherwise.
-        fp8 = asked == "fp8" or (asked == "auto" and case.dimensions.sparse)
-        kind = CacheKind(fp8=fp8)
+        kind = CacheKind(fp8=asked == "fp8", wide_index=case.device.vendor == "ascend")
         sharding = case.sharding(replicas_apart=True)
         # distributed/utils.py get_pp_indices: the last stage, which has the output head, takes no layer more.
         stages = stage_memory(case, sharding, kind, overhead_gib=0.0, spared_stages=1)
@@ -44,8 +42,8 @@ class VllmMemory:
             "activations": self._activations(case) / GIB,
             "communication": self.rules.non_torch_gib[case.device.vendor],
         }
-        # What is in use before vLLM starts is outside of its share, but not of the device.
-        static = min(fraction * case.device.memory_gib, case.device.memory_gib) - sum(needs.values())
+        visible = self.rules.visible_share[case.device.vendor] * case.device.memory_gib
+        static = fraction * visible - sum(needs.values())
         page = self.rules.sparse_block_size if case.dimensions.sparse else self.rules.block_size
         tokens, worst = min(
             ((stage.tokens(static, page=page), stage) for stage in stages),
@@ -64,8 +62,8 @@ class VllmMemory:
             kv_bytes_per_token=worst.token_bytes,
             kv_tokens=tokens,
             kv_gib=tokens * worst.token_bytes / GIB,
-            reserve_gib=(1 - fraction) * case.device.memory_gib + sum(needs.values()),
-            context_length=min(case.longest, tokens),
+            reserve_gib=case.device.memory_gib - fraction * visible + sum(needs.values()),
+            context_length=self._context(case, tokens),
             graph_max_batch=min(_LARGEST_GRAPH, running),
             chunked_prefill=self._batched_tokens(case),
             max_running_requests=case.demand.max_running,
@@ -83,6 +81,12 @@ class VllmMemory:
             return "weights"
         return "memFraction" if tokens == 0 and case.demand.mem_fraction is not None else "kvCache"
 
+    def _context(self, case: Case, tokens: int) -> int:
+        """As long as asked for, else as long as surely fits: vLLM ends when its longest request does not."""
+        if case.demand.context_length is not None:
+            return min(case.longest, tokens)
+        return min(case.longest, int(tokens * self.rules.context_share))
+
     def _large(self, case: Case) -> bool:
         device = case.device
         return device.memory_gib >= self.rules.large_from_gib and (
@@ -90,6 +94,8 @@ class VllmMemory:
         )
 
     def _batched_tokens(self, case: Case) -> int:
+        if case.device.memory_gib >= self.rules.largest_from_gib:
+            return self.rules.batched_tokens_largest
         return self.rules.batched_tokens if self._large(case) else self.rules.batched_tokens_small
 
     def _activations(self, case: Case) -> float:

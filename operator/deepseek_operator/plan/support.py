@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Final
 
-from deepseek_operator.catalog.engine_types import EngineFacts, Served, Unserved
+from deepseek_operator.catalog.engine_types import Configuration, EngineFacts, Served, Unserved
 from deepseek_operator.catalog.types import Accelerator, Catalog, Precision, WeightLayout
 
 _PUBLISHED: Final = frozenset({"fp8", "bf16"})
@@ -47,7 +47,7 @@ def serves(engine: str, layout: WeightLayout, catalog: Catalog, *, architecture:
     facts = catalog.engines[engine]
     if facts.served:
         return row_of(engine, layout, catalog, architecture=architecture) is not None
-    return not layout.architectures or architecture in layout.architectures
+    return _loads(engine, layout) and (not layout.architectures or architecture in layout.architectures)
 
 
 def row_of(engine: str, layout: WeightLayout, catalog: Catalog, *, architecture: str) -> Served | None:
@@ -92,6 +92,11 @@ def refusal_of(engine: str, catalog: Catalog, *, architecture: str, precision: s
     )
 
 
+def configuration_of(facts: EngineFacts, model: str) -> Configuration | None:
+    """The engine's own description of a catalogue's model; None: it has none."""
+    return next((each for each in facts.configurations if _matches(model, each.models)), None)
+
+
 def products_for(precision: str, catalog: Catalog, *, engine: str) -> str:
     """The names of products on which an engine runs a precision, for messages."""
     return ", ".join(
@@ -107,6 +112,10 @@ def _rows(facts: EngineFacts, architecture: str) -> Iterator[Served]:
 
 def _quantised(accelerator: Accelerator, catalog: Catalog) -> Iterator[Precision]:
     return (layout.precision for layout in catalog.layouts.values() if accelerator.architecture in layout.architectures)
+
+
+def _loads(engine: str, layout: WeightLayout) -> bool:
+    return not layout.engines or engine in layout.engines
 
 
 def _matches(value: str, patterns: tuple[str, ...]) -> bool:

@@ -214,6 +214,8 @@ class EngineChoice:
     image: str
     image_verified: bool
     image_source: str
+    api: bool = True
+    """Rank 0 serves an API."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

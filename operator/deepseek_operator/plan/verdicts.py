@@ -153,7 +153,8 @@ def _of_memory(question: Question, best: Option) -> Iterator[str]:
         )
     limit = question.model.dimensions.max_context
     if spec.context.max_length is None and fit.context_length < limit:
-        yield f"the context is cut from {limit:,} to {fit.context_length:,} tokens, what the KV cache holds"
+        why = "what the KV cache holds" if fit.mem_fraction else "the engine's own; spec.context.maxLength raises it"
+        yield f"the context is cut from {limit:,} to {fit.context_length:,} tokens, {why}"
     if fit.weights_gib > rules.weights_warned_share * hardware.memory_gib:
         share = fit.weights_gib / hardware.memory_gib
         yield f"weights take {share:.0%} of each device: little is left for requests; more nodes would hold more"

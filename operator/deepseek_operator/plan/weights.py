@@ -32,6 +32,8 @@ _HINTS: Final = {
     "w8a8": "int8",
     "int8": "int8",
     "awq": "awq",
+    "gptq": "gptq",
+    "w4a16": "gptq",
 }
 """Words in the names of published weights that tell their precision, the more telling first."""
 

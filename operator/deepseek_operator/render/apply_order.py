@@ -1,6 +1,6 @@
 """All objects of a deployment, in the order in which they are applied.
 
-What a pod needs comes before the pod: policies and names before the StatefulSet, so that no rank ever runs
+What a pod needs comes before the pod: policies and names before the StatefulSet or Job, so that no rank ever runs
 unprotected or looks for a leader that has no address.
 """
 
@@ -14,11 +14,11 @@ from deepseek_operator.render.gang import pod_group
 from deepseek_operator.render.kernels import kernels_volume
 from deepseek_operator.render.networkpolicy import api_policy, group_policy
 from deepseek_operator.render.revision import RevisionContent, controller_revision, new_revision
-from deepseek_operator.render.secret import keys_secret
+from deepseek_operator.render.secret import keys_secret, ssh_secret
 from deepseek_operator.render.services import api_service, headless_service
-from deepseek_operator.render.statefulset import stateful_set
 from deepseek_operator.render.weights import node_volume
 from deepseek_operator.render.weights_job import weights_job
+from deepseek_operator.render.workload import workload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,9 +44,10 @@ def shared_objects(
     *,
     config: OperatorConfig,  # noqa: ARG001 - callers treat shared and group objects alike
 ) -> list[dict[str, Any]]:
-    """What all groups share: volumes of weights and kernels with their claims, the API's policy and Service."""
+    """What all groups share: volumes of weights and kernels with their claims; of an API, its policy and Service."""
     volumes = [*node_volume(owner, plan.weights), *kernels_volume(owner, plan)]
-    return [*volumes, api_policy(owner, spec.access.sources), api_service(owner)]
+    api = [api_policy(owner, spec.access.sources), api_service(owner)] if plan.engine.api else []
+    return [*volumes, *api]
 
 
 def group_objects(
@@ -60,14 +61,15 @@ def group_objects(
     avoided_nodes: Sequence[str] = (),
     open_for_drain: bool = False,
 ) -> list[dict[str, Any]]:
-    """What one group consists of; its StatefulSet comes last."""
+    """What one group consists of; its StatefulSet or Job comes last. A Job of no replicas is none."""
     gang = pod_group(owner, index, revision)
+    job_ranks = revision.nodes_per_group if revision.workload == "Job" else None
     return [
         headless_service(owner, index),
         group_policy(owner, index, metrics_namespace_labels=config.metrics_namespace_labels),
-        disruption_budget(owner, index, open_for_drain=open_for_drain),
+        disruption_budget(owner, index, open_for_drain=open_for_drain, job_ranks=job_ranks),
         *([gang] if gang else []),
-        stateful_set(
+        *workload(
             owner=owner,
             index=index,
             revision=revision,
@@ -107,6 +109,8 @@ def all_objects(
         manifest if manifest["kind"] in CREATED_ONCE_KINDS | {POD_GROUP} else with_desired_hash(manifest)
         for manifest in once + shared + groups
     ]
-    if spec.access.keys.mode == "generate":
+    if plan.engine.api and spec.access.keys.mode == "generate":
         objects.insert(0, keys_secret(owner, api_key=None, admin_key=None))
+    if launch.ssh:
+        objects.insert(0, ssh_secret(owner, seed=None))
     return objects

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from deepseek_operator.api.names import ENGINE_CONTAINER, INCARNATION_LABEL, POD_INDEX_LABEL
+from deepseek_operator.api.names import ENGINE_CONTAINER, INCARNATION_LABEL, JOB_INDEX_LABEL, POD_INDEX_LABEL
 from deepseek_operator.render import kernels
 from deepseek_operator.render.quantity import byte_quantity, cpu_quantity, literal
 from deepseek_operator.render.secret import keys_env
@@ -23,6 +23,9 @@ _READINESS_FAILURES: Final = 3
 _STARTUP_SECONDS: Final = 7 * 24 * 3600
 """The kubelet counts from the start of its own container, and a rank may wait for hours for one whose weights are
 still on their way. How long a start may take is judged for the group as a whole (lifecycle/watchdogs.py)."""
+_STARTUP_PERIOD_SECONDS: Final = 5
+"""Every start of a group ends at a tick of this clock: it is the wait that a start may have for nothing. Until the
+engine serves its answer comes at once, and a kubelet never asks again before it has been answered."""
 _BEFORE_SIGTERM_SECONDS: Final = "2"
 """A SIGTERM that meets process 1 of a container before its handler is set is lost, and the pod lasts for its whole
 grace period. That is the rule, not chance, for the rank whose failure stops the group: its kubelet starts the container
@@ -44,9 +47,11 @@ def engine_container(
     owner: Owner, spec: Spec, plan: Plan, launch: Launch, *, mounts: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """The container that runs the engine; the same for every rank."""
+    startup_period = min(launch.probe_period_seconds, _STARTUP_PERIOD_SECONDS)
     return {
         "name": ENGINE_CONTAINER,
         "image": plan.engine.image,
+        **_terminal(spec, plan),
         "command": ["/bin/bash", "-c", literal(launch.script)],
         "env": _environment(owner, spec, plan, launch),
         "ports": _ports(plan, launch),
@@ -54,15 +59,23 @@ def engine_container(
         "startupProbe": _probe(
             launch.startup_probe,
             launch,
-            failures=math.ceil(_STARTUP_SECONDS / launch.probe_period_seconds),
+            period=startup_period,
+            failures=math.ceil(_STARTUP_SECONDS / startup_period),
         ),
-        "readinessProbe": _probe(launch.readiness_probe, launch, failures=_READINESS_FAILURES),
+        "readinessProbe": _probe(
+            launch.readiness_probe, launch, period=launch.probe_period_seconds, failures=_READINESS_FAILURES
+        ),
         "lifecycle": {"preStop": {"exec": {"command": ["/bin/sleep", _BEFORE_SIGTERM_SECONDS]}}},
         "resources": _resources(plan, launch),
-        "securityContext": container_security(locks_memory=_locks_memory(plan)),
+        "securityContext": container_security(locks_memory=_locks_memory(plan), runs_sshd=launch.ssh),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": mounts,
     }
+
+
+def _terminal(spec: Spec, plan: Plan) -> dict[str, Any]:
+    """An engine without an API and without a batch is spoken to on rank 0's terminal (``kubectl attach``)."""
+    return {} if plan.engine.api or spec.batch else {"stdin": True, "tty": True}
 
 
 def _environment(owner: Owner, spec: Spec, plan: Plan, launch: Launch) -> list[dict[str, Any]]:
@@ -80,9 +93,10 @@ def _environment(owner: Owner, spec: Spec, plan: Plan, launch: Launch) -> list[d
 
 def _contract(owner: Owner, spec: Spec, plan: Plan) -> list[dict[str, Any]]:
     """What the launch script relies on."""
+    of_job = {"NODE_RANK": f"metadata.labels['{JOB_INDEX_LABEL}']"} if spec.batch else {}
     downward = [
         {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
-        for name, path in _DOWNWARD.items()
+        for name, path in {**_DOWNWARD, **of_job}.items()
     ]
     constants = {
         "GROUP_SIZE": str(plan.nodes_per_group),
@@ -94,7 +108,7 @@ def _contract(owner: Owner, spec: Spec, plan: Plan) -> list[dict[str, Any]]:
     return [
         *downward,
         *(_variable(name, value) for name, value in constants.items()),
-        *keys_env(owner, spec.access.keys),
+        *(keys_env(owner, spec.access.keys) if plan.engine.api else []),
     ]
 
 
@@ -112,10 +126,10 @@ def _ports(plan: Plan, launch: Launch) -> list[dict[str, Any]]:
     ]
 
 
-def _probe(command: Iterable[str], launch: Launch, *, failures: int) -> dict[str, Any]:
+def _probe(command: Iterable[str], launch: Launch, *, period: int, failures: int) -> dict[str, Any]:
     return {
         "exec": {"command": [literal(word) for word in command]},
-        "periodSeconds": launch.probe_period_seconds,
+        "periodSeconds": period,
         "timeoutSeconds": launch.probe_timeout_seconds,
         "failureThreshold": failures,
     }

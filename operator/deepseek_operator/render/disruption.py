@@ -8,8 +8,13 @@ from deepseek_operator.api.names import group_name
 from deepseek_operator.render.owner import Owner, child, group_labels, pod_selector
 
 
-def disruption_budget(owner: Owner, index: int, *, open_for_drain: bool = False) -> dict[str, Any]:
-    """The budget of one group.
+def disruption_budget(
+    owner: Owner, index: int, *, open_for_drain: bool = False, job_ranks: int | None = None
+) -> dict[str, Any]:
+    """The budget of one group; ``job_ranks``: of one whose pods a Job makes.
+
+    A Job has no scale subresource, without which the disruption controller cannot compute ``maxUnavailable``; there
+    the number of ranks that must stay says the same.
 
     Open, it lets one rank go; the operator then stops the others itself. ``AlwaysAllow`` lets a drain evict
     ranks that are not ready: a group that does not serve must never block one.
@@ -22,8 +27,12 @@ def disruption_budget(owner: Owner, index: int, *, open_for_drain: bool = False)
         labels=group_labels(owner, index),
     )
     budget["spec"] = {
-        "maxUnavailable": 1 if open_for_drain else 0,
+        **_allowance(1 if open_for_drain else 0, job_ranks),
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
         "selector": {"matchLabels": pod_selector(owner, index)},
     }
     return budget
+
+
+def _allowance(evictions: int, job_ranks: int | None) -> dict[str, int]:
+    return {"maxUnavailable": evictions} if job_ranks is None else {"minAvailable": job_ranks - evictions}

@@ -1,7 +1,7 @@
 """The pod template of a revision: the same for all ranks of all groups, and stored with the revision.
 
 What differs between groups or their starts (group, leader's address, incarnation) is added by
-``statefulset``. Names of our volumes begin with ``deepseek-``; whatever of podTemplate meets ours is refused before
+``group_pods``. Names of our volumes begin with ``deepseek-``; whatever of podTemplate meets ours is refused before
 anything is rendered (``collisions``).
 """
 
@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from deepseek_operator.api.names import REVISION_LABEL, RUN_DIRECTORY, SHARED_MEMORY, VOLUME_PREFIX
+from deepseek_operator.api.names import REVISION_LABEL, RUN_DIRECTORY, SHARED_MEMORY, SSH_DIRECTORY, VOLUME_PREFIX
 from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.volume_rules import overlap
-from deepseek_operator.render import kernels, weights
+from deepseek_operator.render import batch, kernels, weights
 from deepseek_operator.render.container import engine_container
 from deepseek_operator.render.gang import SCHEDULERS
 from deepseek_operator.render.owner import Owner, labels
 from deepseek_operator.render.preflight import preflight_container
 from deepseek_operator.render.quantity import byte_quantity
+from deepseek_operator.render.secret import ssh_volume
 from deepseek_operator.render.security import pod_security
 from deepseek_operator.render.weights_tool import containers as weights_containers
 
@@ -58,9 +59,9 @@ def collisions(spec: Spec, plan: Plan, *, directories: Iterable[str]) -> tuple[P
     ``directories`` are those of the plan's engine and vendor. The rules of the API refuse most of this already;
     here it is held against the plan, and against objects that are older than the rules.
     """
-    ours = [SHARED_MEMORY, RUN_DIRECTORY, *directories]
-    ours += [mount["mountPath"] for mount in weights.mounts(plan.weights, read_only=True)]
-    ours += [mount["mountPath"] for mount in weights.source_mounts(plan.weights)]
+    ours = [SHARED_MEMORY, RUN_DIRECTORY, SSH_DIRECTORY, *directories]
+    own_mounts = [*batch.mounts(spec.batch), *weights.mounts(plan.weights, read_only=True)]
+    ours += [mount["mountPath"] for mount in (*own_mounts, *weights.source_mounts(plan.weights))]
     names = [
         Problem(
             field=f"spec.podTemplate.volumes[{index}].name",
@@ -89,7 +90,8 @@ def _identity(spec: Spec) -> dict[str, Any]:
         "automountServiceAccountToken": False,
         # Variables of every Service of the namespace would be read as settings by engines (VLLM_PORT).
         "enableServiceLinks": False,
-        "restartPolicy": "Always",
+        # A Job's pods end; the operator makes the next start.
+        "restartPolicy": "Never" if spec.batch else "Always",
         "securityContext": pod_security(),
     }
     if spec.engine.image_pull_secrets:
@@ -161,8 +163,9 @@ def toleration(wanted: Toleration) -> dict[str, Any]:
 
 
 def _containers(owner: Owner, spec: Spec, plan: Plan, launch: Launch) -> dict[str, Any]:
-    own_volumes, own_mounts = _own_volumes(plan, launch)
-    own_mounts += weights.mounts(plan.weights, read_only=True)
+    own_volumes, own_mounts = _own_volumes(owner, plan, launch)
+    own_volumes += batch.volumes(spec.batch)
+    own_mounts += batch.mounts(spec.batch) + weights.mounts(plan.weights, read_only=True)
     user_volumes = [user_volume(volume) for volume in spec.pod_template.volumes]
     extra = user_mounts(spec)
     # Only a path:/// source lies in a volume of the user's; no other may keep the weights from being prepared.
@@ -180,7 +183,7 @@ def _containers(owner: Owner, spec: Spec, plan: Plan, launch: Launch) -> dict[st
     }
 
 
-def _own_volumes(plan: Plan, launch: Launch) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _own_volumes(owner: Owner, plan: Plan, launch: Launch) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Scratch and driver volumes with their mounts."""
     shm = {"medium": "Memory", "sizeLimit": byte_quantity(plan.requests.shm_bytes)}
     volumes: list[dict[str, Any]] = [
@@ -191,6 +194,9 @@ def _own_volumes(plan: Plan, launch: Launch) -> tuple[list[dict[str, Any]], list
         {"name": "deepseek-shm", "mountPath": SHARED_MEMORY},
         {"name": "deepseek-run", "mountPath": RUN_DIRECTORY},
     ]
+    if launch.ssh:
+        volumes.append(ssh_volume(owner))
+        mounts.append({"name": volumes[-1]["name"], "mountPath": SSH_DIRECTORY, "readOnly": True})
     if plan.kernels:
         volumes += kernels.volumes(plan.kernels)
     for number, path in enumerate(launch.writable):

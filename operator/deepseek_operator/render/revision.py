@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from deepseek_operator.api.names import (
     DEPLOYMENT_LABEL,
@@ -53,11 +53,13 @@ POD_FIELDS: Final = (
     "restartedAt",
     "scheduling",
     "podTemplate",
+    "batch",
 )
 """Fields of the spec that a revision is made of, and ``access.keys``. The rest changes without a restart."""
 PATIENCE: Final = {"scheduling": "holdTimeoutSeconds"}
 """Parts of those fields that only decisions read."""
 
+Workload = Literal["StatefulSet", "Job"]
 POD_MANAGEMENT_POLICY: Final = "Parallel"
 _HASH_LENGTH: Final = 10
 
@@ -79,12 +81,19 @@ class RevisionContent:
     """The fields of the spec that it is the hash of; what going back writes. Empty where an older version stored it."""
 
     @property
+    def workload(self) -> Workload:
+        """The kind of object that makes the pods of a group."""
+        return "Job" if "batch" in self.spec else "StatefulSet"
+
+    @property
     def immutable_hash(self) -> str:
-        """The hash of the StatefulSet fields that only delete-and-create can change.
+        """The hash of the StatefulSet fields that only delete-and-create can change; of a Job, its kind.
 
         The service's name and the selector's values follow from the object's own name and owner; only the
         form of the selector could differ between two versions of the operator.
         """
+        if self.workload == "Job":
+            return short_hash({"kind": self.workload})
         return short_hash(
             {
                 "podManagementPolicy": POD_MANAGEMENT_POLICY,

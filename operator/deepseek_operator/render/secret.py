@@ -1,11 +1,15 @@
-"""The Secret with the API's keys: posted once, never applied, hashed or printed."""
+"""The Secrets that the operator makes: posted once, never applied, hashed or printed."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from deepseek_operator.api.names import keys_name
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from deepseek_operator.api.names import keys_name, ssh_name
 from deepseek_operator.api.problems import InvalidInputError, Problem
 from deepseek_operator.render.owner import Owner, child, labels
 
@@ -17,6 +21,11 @@ ADMIN_KEY: Final = "admin-key"
 """The engine guards weights, profiling and cache calls with it; a client's key must not open them."""
 
 
+SSH_PRIVATE: Final = "id"
+SSH_PUBLIC: Final = "id.pub"
+SSH_VOLUME: Final = "deepseek-ssh"
+
+
 def keys_secret(owner: Owner, *, api_key: str | None, admin_key: str | None) -> dict[str, Any]:
     """The generated keys. Without keys the object has no data: that is what ``render`` prints."""
     secret = child(owner, api_version="v1", kind="Secret", name=keys_name(owner.name), labels=labels(owner))
@@ -26,6 +35,34 @@ def keys_secret(owner: Owner, *, api_key: str | None, admin_key: str | None) -> 
     if data:
         secret["data"] = data
     return secret
+
+
+def ssh_secret(owner: Owner, *, seed: bytes | None) -> dict[str, Any]:
+    """The key pair of ranks that are started over ssh: the same for hosts and for the user, so that both are pinned.
+
+    ``seed`` are 32 random bytes; without them the object has no data: that is what ``render`` prints.
+    """
+    secret = child(owner, api_version="v1", kind="Secret", name=ssh_name(owner.name), labels=labels(owner))
+    secret["type"] = "Opaque"
+    if seed is not None:
+        key = Ed25519PrivateKey.from_private_bytes(seed)
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+        )
+        public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+        pair = {SSH_PRIVATE: private, SSH_PUBLIC: public + b"\n"}
+        secret["data"] = {name: base64.b64encode(value).decode() for name, value in pair.items()}
+    return secret
+
+
+def ssh_volume(owner: Owner) -> dict[str, Any]:
+    """The key pair for a pod; ssh takes no private key that others may read."""
+    return {"name": SSH_VOLUME, "secret": {"secretName": ssh_name(owner.name), "defaultMode": 0o400}}
+
+
+def needs_ssh(template: Mapping[str, Any]) -> bool:
+    """Whether the pods of a template wait for the key pair."""
+    return any(volume["name"] == SSH_VOLUME for volume in template["spec"].get("volumes", ()))
 
 
 def keys_env(owner: Owner, keys: KeysSecret) -> list[dict[str, Any]]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+
+_OF_SSHD: Final = ("SETGID", "SETUID", "SYS_CHROOT")
 
 
-def container_security(*, locks_memory: bool = False) -> dict[str, Any]:
+def container_security(*, locks_memory: bool = False, runs_sshd: bool = False) -> dict[str, Any]:
     """The security context of every container.
 
     RDMA pins memory, so its pods get IPC_LOCK; that is beyond Pod Security ``baseline``, and their
     namespace must be labelled for it. Images of the engines run as root: runAsNonRoot would refuse them
-    all.
+    all. sshd gives up rights before anybody has logged in, for which root needs three (OpenSSH's sshd.c,
+    privsep_preauth_child, and session.c, do_setusercontext); ``baseline`` allows them.
     """
     capabilities: dict[str, Any] = {"drop": ["ALL"]}
-    if locks_memory:
-        capabilities["add"] = ["IPC_LOCK"]
+    if added := [*(["IPC_LOCK"] if locks_memory else []), *(_OF_SSHD if runs_sshd else [])]:
+        capabilities["add"] = added
     return {"allowPrivilegeEscalation": False, "capabilities": capabilities}
 
 

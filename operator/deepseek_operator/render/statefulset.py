@@ -5,24 +5,14 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from deepseek_operator.api.names import (
-    ENGINE_CONTAINER,
-    GROUP_LABEL,
-    IMMUTABLE_HASH_ANNOTATION,
-    INCARNATION_LABEL,
-    PREFLIGHT_CONTAINER,
-    REVISION_COPY_ANNOTATION,
-    REVISION_LABEL,
-    TEMPLATE_HASH_ANNOTATION,
-    group_name,
-    leader_address,
-)
+from deepseek_operator.api.names import group_name
 from deepseek_operator.render.gang import membership
+from deepseek_operator.render.group_pods import group_pods, marks
 from deepseek_operator.render.owner import Owner, child, group_labels, pod_selector
-from deepseek_operator.render.revision import POD_MANAGEMENT_POLICY, RevisionContent, copy_of
+from deepseek_operator.render.revision import POD_MANAGEMENT_POLICY, RevisionContent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 
 def stateful_set(
@@ -41,13 +31,10 @@ def stateful_set(
     replaced only by a stop and a start (OnDelete): two templates never mix in a group.
     """
     name = group_name(owner.name, index)
-    manifest = child(owner, api_version="apps/v1", kind="StatefulSet", name=name, labels=group_labels(owner, index))
-    manifest["metadata"]["annotations"] = {
-        TEMPLATE_HASH_ANNOTATION: revision.template_hash,
-        IMMUTABLE_HASH_ANNOTATION: revision.immutable_hash,
-        REVISION_COPY_ANNOTATION: copy_of(revision),
-    }
-    leader = leader_address(owner.name, index, owner.namespace, cluster_domain=cluster_domain)
+    joined = membership(owner, index, revision)
+    labels = {**group_labels(owner, index), **joined.set_labels}
+    manifest = child(owner, api_version="apps/v1", kind="StatefulSet", name=name, labels=labels)
+    manifest["metadata"]["annotations"] = {**marks(revision), **joined.set_annotations}
     manifest["spec"] = {
         "replicas": replicas,
         "serviceName": name,
@@ -56,17 +43,15 @@ def stateful_set(
         # Each start changes the template; old copies of it are of no use, since nothing rolls back by them.
         "revisionHistoryLimit": 1,
         "selector": {"matchLabels": pod_selector(owner, index)},
-        "template": _template(owner, index, revision, incarnation=incarnation, leader=leader),
+        "template": group_pods(
+            owner,
+            index,
+            revision,
+            incarnation=incarnation,
+            cluster_domain=cluster_domain,
+            avoided_nodes=avoided_nodes,
+        ),
     }
-    joined = membership(owner, index, revision)
-    manifest["metadata"]["labels"] |= joined.set_labels
-    manifest["metadata"]["annotations"] |= joined.set_annotations
-    template = manifest["spec"]["template"]
-    template["metadata"]["labels"] |= joined.pod_labels
-    template["metadata"]["annotations"] |= joined.pod_annotations
-    template["spec"] |= joined.pod_spec
-    if avoided_nodes:
-        _avoid(template, avoided_nodes)
     if revision.claim_templates:
         manifest["spec"]["volumeClaimTemplates"] = copy.deepcopy(list(revision.claim_templates))
         manifest["spec"]["persistentVolumeClaimRetentionPolicy"] = {
@@ -74,51 +59,3 @@ def stateful_set(
             "whenScaled": "Retain",
         }
     return manifest
-
-
-def _template(owner: Owner, index: int, revision: RevisionContent, *, incarnation: int, leader: str) -> dict[str, Any]:
-    template: dict[str, Any] = copy.deepcopy(dict(revision.template))
-    template["metadata"]["labels"] |= {
-        GROUP_LABEL: str(index),
-        INCARNATION_LABEL: str(incarnation),
-        REVISION_LABEL: revision.hash,
-    }
-    for term in _affinity_terms(template, "podAffinity"):
-        term["labelSelector"] = {"matchLabels": pod_selector(owner, index)}
-    for container in _members(template):
-        container["env"] = [
-            {"name": "GROUP", "value": str(index)},
-            {"name": "LEADER_ADDRESS", "value": leader},
-            *container["env"],
-        ]
-    if revision.nodes_per_group > 1:
-        template["spec"]["affinity"]["podAntiAffinity"] = _one_pod_a_node(pod_selector(owner, index))
-    return template
-
-
-def _avoid(template: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Keep the pods off nodes, by name: a field takes one value, and all fields of a term must hold."""
-    affinity = template["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-    for term in affinity["nodeSelectorTerms"]:
-        term["matchFields"] = [{"key": "metadata.name", "operator": "NotIn", "values": [name]} for name in names]
-
-
-def _affinity_terms(template: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
-    affinity = template["spec"].get("affinity", {}).get(kind, {})
-    terms: list[dict[str, Any]] = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", [])
-    return terms
-
-
-def _members(template: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The containers in which a rank meets the others."""
-    spec = template["spec"]
-    return [
-        container
-        for container in (*spec["containers"], *spec.get("initContainers", ()))
-        if container["name"] in (ENGINE_CONTAINER, PREFLIGHT_CONTAINER)
-    ]
-
-
-def _one_pod_a_node(selector: Mapping[str, str]) -> dict[str, Any]:
-    term = {"labelSelector": {"matchLabels": dict(selector)}, "topologyKey": "kubernetes.io/hostname"}
-    return {"requiredDuringSchedulingIgnoredDuringExecution": [term]}

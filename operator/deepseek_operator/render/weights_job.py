@@ -48,7 +48,10 @@ def weights_job(owner: Owner, spec: Spec, plan: Plan) -> dict[str, Any] | None:
     }
     if spec.engine.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(spec.engine.image_pull_secrets)]
-    if tolerations := [toleration(each) for each in spec.scheduling.tolerations]:
+    # Clusters may have accelerator nodes alone; no device is asked for, so other nodes serve as well.
+    tolerations: list[dict[str, Any]] = [{"key": key, "operator": "Exists"} for key in plan.hardware.tolerations]
+    tolerations += [toleration(each) for each in spec.scheduling.tolerations]
+    if tolerations:
         pod["tolerations"] = tolerations
     name = weights_job_name(owner.name, short_hash(pod, length=_HASH_LENGTH))
     about = {"source": weights.source, "revision": weights.revision, "claim": weights.claim}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from deepseek_operator.weights import checkpoint
 from deepseek_operator.weights.digest import measure
 from deepseek_operator.weights.errors import InputError, WeightsError
 from deepseek_operator.weights.progress import Progress
 from deepseek_operator.weights.workspace import MARKER, Entry, Marker, read_marker
+
+_RANK: Final = re.compile(r"model(\d+)-mp(\d+)\.safetensors").fullmatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +72,11 @@ def verify_unmarked(directory: Path, *, named: str, progress: Progress) -> tuple
         progress: Told how far it is.
 
     Raises:
-        InputError: No config.json.
+        InputError: No config.json, or not every rank's file of weights that were cut for the DeepSeek-Infer demo.
         CorruptError: A file is cut, or the index and the files disagree.
     """
+    if cut := _cut(directory, named or str(directory)):
+        return cut
     if not (directory / checkpoint.CONFIG).is_file():
         raise InputError(
             f"spec.weights.source {named}" if named else str(directory),
@@ -82,6 +88,17 @@ def verify_unmarked(directory: Path, *, named: str, progress: Progress) -> tuple
     if files or (directory / checkpoint.INDEX).exists():
         checkpoint.open_checkpoint(directory)
     return files
+
+
+def _cut(directory: Path, named: str) -> tuple[Path, ...]:
+    """The files of weights that ``convert.py`` of the DeepSeek-Infer demo cut: all of one number of ranks, or none."""
+    found = {path: match for path in sorted(directory.glob("model*-mp*.safetensors")) if (match := _RANK(path.name))}
+    wanted = {f"model{rank}-mp{match[2]}.safetensors" for match in found.values() for rank in range(int(match[2]))}
+    if missing := sorted(wanted - {path.name for path in found}):
+        raise InputError(
+            named, f"{len(missing)} files of ranks are missing, {missing[0]} among them", "cut the weights again"
+        )
+    return tuple(found)
 
 
 def files_of(directory: Path, marker: Marker) -> tuple[Path, ...]:

@@ -77,7 +77,7 @@ def test_every_quantised_variant_has_its_layout_and_another_publisher() -> None:
     assert {("deepseek-r1", "int8-block128"), ("deepseek-r1", "int8-channel"), ("deepseek-r1", "w4afp8")} <= found
     assert {("deepseek-r1", "nvfp4"), ("deepseek-r1-0528", "mxfp4"), ("deepseek-v3", "awq-group64")} <= found
     assert {each.precision for each in catalog.layouts.values()} == {
-        "fp8", "bf16", "int8", "w4a8", "w4afp8", "awq", "nvfp4", "mxfp4",
+        "fp8", "bf16", "int8", "w4a8", "w4afp8", "awq", "gptq", "nvfp4", "mxfp4",
     }  # fmt: skip
 
 
@@ -123,7 +123,8 @@ def test_every_accelerator_has_an_image_of_its_own_architecture() -> None:
         images = [
             each.image
             for each in catalog.releases
-            if each.vendor == accelerator.vendor and accelerator.architecture in each.architectures
+            if (each.engine, each.vendor) == ("sglang", accelerator.vendor)
+            and accelerator.architecture in each.architectures
         ]
         assert images, accelerator.product
         if accelerator.architecture == "gfx950":

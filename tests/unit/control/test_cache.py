@@ -62,7 +62,7 @@ def test_children_are_found_by_kind_and_group(cache: Cache) -> None:
     cache.put(kinds.REVISION, bodies.revision(number=4))
     cache.put(kinds.SERVICE, bodies.service())
     snapshot = seen(cache)
-    assert list(snapshot.stateful_sets) == [3]
+    assert list(snapshot.workloads) == [3]
     assert snapshot.revisions["r4"].number == 4
     assert sorted(snapshot.children) == [("ControllerRevision", "x-r4"), ("Service", "x"), ("StatefulSet", "x-g3")]
     assert cache.child("cr", ("Service", "x")) == snapshot.children["Service", "x"]
@@ -218,8 +218,8 @@ def test_a_stateful_set_whose_labels_were_spoilt_is_still_its_groups(cache: Cach
     body["metadata"]["labels"][names.GROUP_LABEL] = "spoilt"
     body["spec"]["template"]["metadata"]["labels"][names.INCARNATION_LABEL] = "spoilt"
     cache.put(kinds.STATEFUL_SET, body)
-    assert list(seen(cache).stateful_sets) == [2]
-    assert seen(cache).stateful_sets[2].incarnation == 0
+    assert list(seen(cache).workloads) == [2]
+    assert seen(cache).workloads[2].incarnation == 0
 
 
 @pytest.mark.parametrize("late", [3, 8], ids=["older than known", "newer than known"])

@@ -217,7 +217,7 @@ async def test_a_stop_changes_one_number_of_the_very_object(server: StandIn, exe
     assert request.body[-1] == {"op": "replace", "path": "/spec/replicas", "value": 0}
     deployment = cache.deployment(("default", "x"))
     assert deployment is not None
-    assert cache.snapshot(deployment).stateful_sets[0].replicas == 0
+    assert cache.snapshot(deployment).workloads[0].replicas == 0
 
 
 async def test_a_late_stop_of_a_stateful_set_made_anew_changes_nothing(server: StandIn, executor: Executor) -> None:
@@ -301,7 +301,7 @@ async def test_a_start_that_was_decided_before_somebody_else_acted_changes_nothi
 
 async def test_an_orphaned_pod_ends_with_its_grace(server: StandIn, executor: Executor) -> None:
     uid = server.add(kinds.POD, bodies.pod())["metadata"]["uid"]
-    await executor.run(DEPLOYMENT, DeletePod(name="x-g0-0", uid=uid, force=False))
+    await executor.run(DEPLOYMENT, DeletePod(name="x-g0-0", uid=uid, grace_seconds=None))
     assert server.requests[-1].body["preconditions"] == {"uid": uid}
     assert "gracePeriodSeconds" not in server.requests[-1].body
 
@@ -341,7 +341,7 @@ async def test_deletes_mean_one_object_only(server: StandIn, executor: Executor)
 
 async def test_a_pod_of_a_dead_node_goes_without_grace(server: StandIn, executor: Executor) -> None:
     uid = server.add(kinds.POD, bodies.pod())["metadata"]["uid"]
-    await executor.run(DEPLOYMENT, DeletePod(name="x-g0-0", uid=uid, force=True))
+    await executor.run(DEPLOYMENT, DeletePod(name="x-g0-0", uid=uid, grace_seconds=0))
     assert server.requests[-1].body["gracePeriodSeconds"] == 0
     assert server.requests[-1].body["preconditions"] == {"uid": uid}
 
@@ -392,7 +392,7 @@ ACTIONS: dict[str, Action] = {
     "start": start(1),
     "stop": StopGroup(name="x-g0", uid="u", group=0, incarnation=1),
     "delete": Delete(kind="Service", name="x", uid="u"),
-    "force": DeletePod(name="x-g0-0", uid="u", force=True),
+    "force": DeletePod(name="x-g0-0", uid="u", grace_seconds=0),
     "once": CreateOnce(manifest={"kind": "Secret", "metadata": {"name": "x-keys", "namespace": "default"}}),
 }
 

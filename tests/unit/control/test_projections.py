@@ -19,7 +19,7 @@ from deepseek_operator.control.projections import (
     project_revision,
     project_stateful_set,
 )
-from deepseek_operator.lifecycle.records import ContainerRecord
+from deepseek_operator.lifecycle.records import ContainerRecord, JobRecord
 from tests.unit.control import bodies
 
 
@@ -187,12 +187,14 @@ def test_a_pod_of_a_job_is_no_rank_and_its_last_step_is_its_container() -> None:
 
 
 def test_a_job_is_complete_when_it_says_so() -> None:
-    body = bodies.job()
-    assert project_job(body).complete is False
-    body["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
-    assert project_job(body).complete is True
-    body["status"] = {"conditions": [{"type": "Failed", "status": "True", "message": "too many"}]}
-    assert (project_job(body).complete, project_job(body).trouble) == (False, "too many")
+    def seen(*conditions: dict[str, str]) -> tuple[bool, str]:
+        record = project_job({**bodies.job(), "status": {"conditions": conditions}})
+        assert isinstance(record, JobRecord)
+        return record.complete, record.trouble
+
+    assert seen() == (False, "")
+    assert seen({"type": "Complete", "status": "True"}) == (True, "")
+    assert seen({"type": "Failed", "status": "True", "message": "too many"}) == (False, "too many")
 
 
 def initialising(*statuses: dict[str, Any], phase: str = "Pending") -> dict[str, Any]:

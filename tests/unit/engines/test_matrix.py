@@ -10,6 +10,7 @@ import pytest
 from deepseek_operator.api.resource import EngineName
 from deepseek_operator.catalog.load import load
 from deepseek_operator.cli.matrix import FAMILIES, PRECISIONS, Cell, cells
+from e2e.parsers import lmdeploy, ray, tensorrt_llm
 from e2e.sglang_parser import Command, check
 
 CATALOG = load()
@@ -37,7 +38,10 @@ def test_what_is_supported_has_a_source_and_what_is_not_a_remedy(engine: str) ->
     for cell in of(engine):
         where = f"{cell.family} {cell.architecture} {cell.precision}"
         if cell.plan is None:
-            assert any(word in cell.words for word in ("; use ", "; set ", "; turn ", " use ")), (where, cell.words)
+            assert any(word in cell.words for word in ("; use ", "; set ", ": set ", "; turn ", " use ")), (
+                where,
+                cell.words,
+            )
         else:
             assert cell.source, where
             assert cell.launch is not None, where
@@ -81,3 +85,26 @@ def test_the_guides_rows_are_as_many_nodes_as_the_guide_says() -> None:
         ("ascend910c", "int8"): (1, 16),
     }
     assert {key: told[key] for key in expected} == expected
+
+
+def test_lmdeploy_ray_and_tensorrt_llm_take_every_command_of_their_cells() -> None:
+    words = {
+        f"{cell.engine} {cell.family} {cell.architecture} {cell.precision}": command
+        for engine in ("lmdeploy", "tensorrt-llm")
+        for cell in of(engine)
+        if cell.launch
+        for command in (cell.launch.leader_command, cell.launch.worker_command)
+        if command and command[0] != "sshd"
+    }
+    versions = {each.engine: each.version for each in CATALOG.releases}
+    errors = {
+        where: tensorrt_llm.parse(command[command.index("trtllm-serve") :], versions["tensorrt-llm"]).error
+        for where, command in words.items()
+        if "trtllm-serve" in command
+    }
+    for parser, program in ((lmdeploy.check, "lmdeploy"), (ray.check, "ray")):
+        mine = {where: command for where, command in words.items() if command[0] == program}
+        outcomes = parser(list(mine.values()), *([versions["lmdeploy"]] if program == "lmdeploy" else []))
+        errors |= {where: each.error for where, each in zip(mine, outcomes, strict=True)}
+    assert len(errors) == len(words) > 10
+    assert set(errors.values()) == {None}

@@ -15,7 +15,7 @@ from deepseek_operator.catalog.types import EngineRelease
 from deepseek_operator.engines.flags import release_flags
 from deepseek_operator.engines.select import check_args, read_metrics
 from deepseek_operator.plan.types import Parallelism
-from e2e.parsers import vllm
+from e2e.parsers import ray, vllm
 from e2e.parsers.sources import VLLM, sources
 from tests.unit.engines.plans import launched, plan, spec
 
@@ -56,12 +56,17 @@ def parsed_version(release: EngineRelease) -> str:
     return release.version.partition(".post")[0]
 
 
+def on_this_machine(command: tuple[str, ...]) -> tuple[str, ...]:
+    """vLLM looks whether the file of the chat template is there."""
+    return tuple(__file__ if word.endswith(".jinja") else word for word in command)
+
+
 def commands(release: EngineRelease) -> dict[str, tuple[str, ...]]:
     """Every command of every case, by name and rank."""
     found: dict[str, tuple[str, ...]] = {}
     for name, (planned, wanted) in CASES.items():
         started = launched(plan(release=release, **planned), spec(**wanted))
-        found[f"{name}, leader"] = started.leader_command
+        found[f"{name}, leader"] = on_this_machine(started.leader_command)
         if started.worker_command:
             found[f"{name}, worker"] = started.worker_command
     return found
@@ -183,7 +188,7 @@ def test_every_layout_is_started_as_vllm_takes_it(layout: str, architecture: str
         weights=dataclasses.replace(made.weights, layout=layout),
         hardware=dataclasses.replace(made.hardware, architecture=architecture),
     )
-    outcome = vllm.parse(launched(made).leader_command, parsed_version(release))
+    outcome = vllm.parse(on_this_machine(launched(made).leader_command), parsed_version(release))
     assert outcome.error is None
     row = next(
         each for each in load().engines["vllm"].served if layout in each.layouts and architecture in each.architectures
@@ -229,6 +234,88 @@ def replaced(command: tuple[str, ...], flag: str, value: str) -> tuple[str, ...]
     return (*command[:at], value, *command[at + 1 :])
 
 
+SPREAD = [each for each in RELEASES if each.vendor in {"nvidia", "ascend"}][:2]
+
+
+@pytest.mark.parametrize("release", SPREAD, ids=lambda each: each.version)
+def test_vllm_spreads_its_ranks_over_the_nodes_as_planned(release: EngineRelease) -> None:
+    shapes = {
+        "tensor": plan(release=release),
+        "pipeline": plan(release=release, split=Parallelism(tensor=8, pipeline=2)),
+        "sixteen cores": plan(release=release, split=Parallelism(tensor=16, attention_data=16, expert=16)),
+        "two cores of two nodes": plan(release=release, nodes=4, split=Parallelism(tensor=32, attention_data=2)),
+    }
+    workers = [launched(each).worker_command for each in shapes.values()]
+    leaders = [launched(each).leader_command for each in shapes.values()]
+    read = dict(zip(shapes, vllm.parallel(on_all(workers), parsed_version(release)), strict=True))
+    assert {name: each.error for name, each in read.items()} == dict.fromkeys(shapes)
+    worker = {name: each.values for name, each in read.items()}
+    # (first data parallel rank, cores on the node, rank of the node among those of its core, devices of the node).
+    assert {name: tuple(values[key] for key in PLACE) for name, values in worker.items()} == {
+        "tensor": (0, 1, 1, 8),
+        "pipeline": (0, 1, 1, 8),
+        "sixteen cores": (8, 8, 0, 1),
+        "two cores of two nodes": (0, 1, 1, 8),
+    }
+    assert not any(each["data_parallel_external_lb"] or each["data_parallel_hybrid_lb"] for each in worker.values())
+    assert {worker[name]["data_parallel_master_ip"] for name in ("sixteen cores", "two cores of two nodes")} == {LEADER}
+    first = vllm.parallel(on_all(leaders), parsed_version(release))
+    assert [(each.error, each.values["data_parallel_rank"]) for each in first] == [(None, 0)] * len(shapes)
+
+
+PLACE = ("data_parallel_rank", "data_parallel_size_local", "node_rank_within_dp", "local_world_size")
+
+
+def on_all(every: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    return [on_this_machine(each) for each in every]
+
+
+@pytest.mark.parametrize("release", SPREAD, ids=lambda each: each.version)
+def test_vllm_refuses_ranks_that_do_not_fit_the_nodes(release: EngineRelease) -> None:
+    sound = on_this_machine(launched(plan(release=release)).worker_command)
+    broken = {
+        replaced(sound, "--nnodes", "3"): "world",
+        replaced(sound, "--node-rank", "2"): "node",
+        replaced(sound, "--distributed-executor-backend", "ray"): "",
+    }
+    for outcome, because in zip(vllm.parallel(list(broken), parsed_version(release)), broken.values(), strict=True):
+        assert outcome.error is not None
+        assert because in outcome.error
+
+
+RAY = {"name": "vllm", "backend": "ray", "image": "registry.example/vllm-with-ray:1"}
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=lambda each: each.image)
+def test_with_ray_both_parsers_take_the_command(release: EngineRelease) -> None:
+    started = launched(plan(release=release), spec(engine={**RAY, "args": ["--seed", "7"]}))
+    assert [each.error for each in ray.check([started.leader_command, started.worker_command])] == [None, None]
+    split = started.leader_command.index("--")
+    outcome = vllm.parse(on_this_machine(started.leader_command[split + 1 :]), parsed_version(release))
+    assert outcome.error is None
+    values = outcome.values
+    assert (values["distributed_executor_backend"], values["nnodes"], values["headless"]) == ("ray", 1, False)
+    devices = ["--num-gpus=8"] if release.vendor != "ascend" else []
+    assert [word for word in started.leader_command if word.startswith("--num-gpus")] == devices
+    assert started.ports["ray"] == 6379
+    assert started.env["RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT"] == "3600"
+
+
+def test_with_ray_a_worker_is_judged_by_its_actors() -> None:
+    pattern = re.compile(launched(plan(release=NVIDIA), spec(engine=RAY)).startup_probe[-2])
+    for line in ("ray::RayWorkerProc.run", "ray::RayWorkerWrapper", "VLLM::Worker_TP8 "):
+        assert pattern.search(line), line
+    for line in ("ray::IDLE", "/bin/bash -c VLLM::Worker", "python ray::RayWorkerProc"):
+        assert not pattern.search(line), line
+
+
+def test_several_engine_cores_are_refused_with_ray() -> None:
+    made = plan(release=NVIDIA, split=Parallelism(tensor=16, attention_data=2))
+    (problem,) = check_args(spec(engine=RAY), made)
+    assert (problem.field, problem.reason) == ("spec.parallelism.attentionData", "UnsupportedCombination")
+    assert check_args(spec(engine=RAY), plan(release=NVIDIA)) == ()
+
+
 def test_torch_compile_is_no_choice_because_vllm_compiles_anyway() -> None:
     made = plan(release=NVIDIA, torch_compile=True)
     (problem,) = check_args(spec(engine={"name": "vllm", "features": {"torchCompile": True}}), made)
@@ -243,6 +330,27 @@ def test_torch_compile_is_no_choice_because_vllm_compiles_anyway() -> None:
 def test_vllm_waits_for_its_ranks_as_long_as_the_operator_does(deadline: int | None, seconds: str) -> None:
     wanted = spec(startup={"deadlineSeconds": deadline} if deadline else {})
     assert launched(plan(release=NVIDIA), wanted).env["VLLM_ENGINE_READY_TIMEOUT_S"] == seconds
+
+
+@pytest.mark.parametrize(
+    ("release", "architecture", "expected", "absent"),
+    [
+        ("nvidia", "sm90", {"VLLM_NO_USAGE_STATS": "1"}, "VLLM_ROCM_USE_AITER"),
+        ("amd", "gfx942", {"VLLM_ROCM_USE_AITER": "1", "HSA_NO_SCRATCH_RECLAIM": "1"}, "SGLANG_USE_AITER"),
+        ("amd", "gfx90a", {"HSA_NO_SCRATCH_RECLAIM": "1"}, "VLLM_ROCM_USE_AITER"),
+        ("ascend", "ascend910b", {"HCCL_BUFFSIZE": "200", "HCCL_INTRA_ROCE_ENABLE": "0"}, "STREAMS_PER_DEVICE"),
+        ("ascend", "ascend910c", {"OMP_NUM_THREADS": "1", "HCCL_CONNECT_TIMEOUT": "7200"}, "HCCL_INTRA_ROCE_ENABLE"),
+    ],
+)
+def test_the_environment_follows_vendor_and_architecture(
+    release: str, architecture: str, expected: Mapping[str, str], absent: str
+) -> None:
+    found = next(each for each in RELEASES if each.vendor == release and architecture in each.architectures)
+    made = plan(release=found)
+    made = dataclasses.replace(made, hardware=dataclasses.replace(made.hardware, architecture=architecture))
+    env = launched(made).env
+    assert expected.items() <= env.items()
+    assert absent not in env
 
 
 def test_the_cache_is_read_as_blocks_of_the_core_with_the_fewest() -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -47,14 +47,19 @@ class Rank:
         self.process = subprocess.Popen(
             ["bash", "-c", script.replace("REPORT_SECONDS = 10.0", "REPORT_SECONDS = 0.3")],
             env={**group.environment(rank), "RECORD": str(self.record), **env},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
         self.lines: list[str] = []
+        self.printed: list[str] = []
         self._changed = threading.Condition()
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader = threading.Thread(target=self._read, args=(self.process.stderr, self.lines), daemon=True)
         self._reader.start()
+        self._printer = threading.Thread(target=self._read, args=(self.process.stdout, self.printed), daemon=True)
+        self._printer.start()
 
     def __enter__(self) -> Self:
         return self
@@ -66,8 +71,10 @@ class Rank:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(PATIENCE)
         self._reader.join(PATIENCE)
-        if self.process.stderr is not None:
-            self.process.stderr.close()
+        self._printer.join(PATIENCE)
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
 
     def says(self, text: str) -> str:
         """The first line with a text, awaited."""
@@ -77,6 +84,19 @@ class Rank:
         line = self._line(text)
         assert line is not None, f"{text!r} is not among {self.lines}, and the rank has ended"
         return line
+
+    def type(self, line: str) -> None:
+        """A line on the container's standard input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+    def prints(self, text: str) -> str:
+        """The first line with a text on standard output, awaited."""
+        with self._changed:
+            found = self._changed.wait_for(lambda: [each for each in self.printed if text in each], PATIENCE)
+        assert found, f"{text!r} is not among {self.printed}"
+        return found[0]
 
     def engine(self) -> dict[str, Any]:
         """What the engine was started with, awaited."""
@@ -106,11 +126,10 @@ class Rank:
     def _ended(self) -> bool:
         return not self._reader.is_alive()
 
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
+    def _read(self, stream: IO[str], lines: list[str]) -> None:
+        for line in stream:
             with self._changed:
-                self.lines.append(line.rstrip("\n"))
+                lines.append(line.rstrip("\n"))
                 self._changed.notify_all()
         with self._changed:
             self._changed.notify_all()
@@ -132,6 +151,8 @@ class Group:
         self.programs = directory / "programs"
         self.programs.mkdir()
         self.program("vllm", FAKE_ENGINE)
+        self.program("lmdeploy", FAKE_ENGINE)
+        self.program("trtllm-serve", FAKE_ENGINE)
 
     def program(self, name: str, text: str) -> None:
         """A program of the image, found before every other of that name."""

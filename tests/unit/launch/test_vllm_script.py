@@ -13,7 +13,7 @@ from deepseek_operator.catalog.load import load
 from deepseek_operator.engines.types import Launch
 from deepseek_operator.plan.types import Parallelism
 from tests.unit.engines.plans import launched, plan, spec
-from tests.unit.launch.ranks import Group
+from tests.unit.launch.ranks import FAKE_ENGINE, Group
 from tests.unit.launch.test_script import HOSTILE
 
 RELEASE = next(each for each in load().releases if (each.engine, each.vendor) == ("vllm", "nvidia"))
@@ -66,6 +66,30 @@ def test_the_leaders_address_is_looked_up_because_message_queues_bind_to_it(tmp_
         for rank in (leader, worker):
             argv = rank.engine()["argv"]
             assert argv[argv.index("--master-addr") + 1] == "127.0.0.1"
+
+
+RAY = {"name": "vllm", "backend": "ray", "image": "registry.example/vllm-with-ray:1"}
+
+
+def test_with_ray_every_rank_joins_one_cluster_and_the_head_starts_vllm(tmp_path: Path) -> None:
+    args = ["--api-server-count", "2", "--seed", "7"]
+    made = launched(plan(release=RELEASE, interface="lo", model="deepseek-r1"), spec(engine={**RAY, "args": args}))
+    group = Group(made, tmp_path)
+    group.program("ray", FAKE_ENGINE)
+    with group.rank(0) as leader, group.rank(1) as worker:
+        first, second = leader.engine(), worker.engine()
+    assert first["argv"] == as_run(made.leader_command, group)
+    assert second["argv"] == as_run(made.worker_command, group)
+    # Before Ray starts: its processes hand their environment on.
+    assert first["env"]["VLLM_HOST_IP"] == group.address
+    assert first["env"]["NCCL_SOCKET_IFNAME"] == "=lo"
+
+
+def test_an_image_without_ray_says_so(tmp_path: Path) -> None:
+    made = launched(plan(release=RELEASE, nodes=1), spec(engine=RAY))
+    with alone(made, tmp_path).rank(0, PATH="/usr/bin:/bin") as rank:
+        assert rank.exit_code() == 1
+        rank.says("the image has no ray")
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)

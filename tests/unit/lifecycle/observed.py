@@ -97,4 +97,4 @@ def serving_entry(index: int = 0, **changes: Any) -> GroupEntry:
 
 
 def seen(*pods: PodRecord, owner: StatefulSetRecord | None = None, dead: frozenset[str] = frozenset()) -> Observed:
-    return Observed(stateful_set=owner, pods=pods, dead_nodes=dead)
+    return Observed(workload=owner, pods=pods, dead_nodes=dead)

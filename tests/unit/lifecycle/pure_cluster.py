@@ -40,7 +40,7 @@ from deepseek_operator.lifecycle.actions import (
 from deepseek_operator.lifecycle.clock import stamp
 from deepseek_operator.lifecycle.decide import decide
 from deepseek_operator.lifecycle.entries import Progress
-from deepseek_operator.lifecycle.outcome import Outcome
+from deepseek_operator.lifecycle.outcome import NewSecrets, Outcome
 from deepseek_operator.lifecycle.records import (
     ChildKey,
     ChildRecord,
@@ -50,7 +50,7 @@ from deepseek_operator.lifecycle.records import (
     PullRecord,
     RevisionRecord,
     Snapshot,
-    StatefulSetRecord,
+    WorkloadRecord,
 )
 from deepseek_operator.plan.types import Plan, Refusal
 from deepseek_operator.render.owner import Owner
@@ -62,11 +62,7 @@ from tests.unit.render.samples import H100_PLAN, LAUNCH, spec
 OWNER = Owner(name="x", namespace="default", uid="cr")
 KEYS = ("an api key", "an admin key")
 CONFIG = OperatorConfig()
-_PROJECT = {
-    "StatefulSet": project_stateful_set,
-    "ControllerRevision": project_revision,
-    "Job": project_job,
-}
+_PROJECT = {"StatefulSet": project_stateful_set, "Job": project_job, "ControllerRevision": project_revision}
 
 
 class RefusedError(Exception):
@@ -188,7 +184,7 @@ class PureCluster:
                 status=self.status,
                 paused=self.paused,
             ),
-            stateful_sets={c.group: c for c in children.values() if isinstance(c, StatefulSetRecord)},
+            workloads={c.group: c for c in children.values() if isinstance(c, WorkloadRecord) and c.group >= 0},
             pods={
                 group: tuple(sorted((found for found in pods if found.group == group), key=lambda found: found.rank))
                 for group in groups
@@ -217,7 +213,7 @@ class PureCluster:
             plan=self.plan,
             stored=stored is not None and contents[made.hash].template_hash == made.template_hash,
             contents=contents,
-            keys=KEYS,
+            new_secrets=NewSecrets(api_key=KEYS[0], admin_key=KEYS[1], ssh_seed=bytes(32)),
         )
 
     def decide(self) -> Decision:
@@ -263,8 +259,9 @@ class PureCluster:
                 self._pull(manifest)
             case DeletePod(uid=uid) if uid.startswith("pull-"):
                 self.pulls = [found for found in self.pulls if found.uid != uid]
-            case DeletePod(uid=uid, force=force):
-                pure_controllers.delete_pods(self, [found.uid for found in self.pods if found.uid == uid], force=force)
+            case DeletePod(uid=uid, grace_seconds=grace):
+                ended = [found.uid for found in self.pods if found.uid == uid]
+                pure_controllers.delete_pods(self, ended, force=grace == 0)
 
     def _pull(self, manifest: Mapping[str, Any]) -> None:
         name = manifest["metadata"]["name"]
@@ -341,9 +338,15 @@ class PureCluster:
         self.objects[key]["metadata"]["resourceVersion"] = str(self._version)
 
     def controllers(self) -> None:
-        """The StatefulSet controller, scheduler and kubelets: pods end, or come up and are ready."""
+        """The workloads' controllers, scheduler and kubelets: pods end, or come up and are ready."""
         self.kubelets_pull()
         pure_controllers.everything(self)
+
+    def end_job(self, kind: str, *, reason: str = "", message: str = "") -> None:
+        """The Job of group 0 gets its last condition: Complete or Failed."""
+        condition = {"type": kind, "status": "True", "reason": reason, "message": message}
+        self.objects["Job", "x-g0"]["status"] = {"conditions": [condition]}
+        self.touched(("Job", "x-g0"))
 
     def break_rank(self, rank: int, *, group: int = 0, **changes: Any) -> None:
         """One pod changes."""
@@ -382,8 +385,8 @@ def told(actions: Iterable[Action]) -> list[str]:
                 lines.append(f"delete {kind} {name}")
             case PullImage(manifest=manifest):
                 lines.append(f"pull on {manifest['metadata']['annotations'][PULL_LABEL]}")
-            case DeletePod(name=name, force=force):
-                lines.append(f"{'force' if force else 'delete'} {name}")
+            case DeletePod(name=name, grace_seconds=grace):
+                lines.append(f"{'force' if grace == 0 else 'delete'} {name}")
             case CreateOnce(manifest=manifest):
                 lines.append(f"create {manifest['kind']} {manifest['metadata']['name']}")
             case Apply(manifest=manifest):

@@ -30,6 +30,7 @@ def everything(cluster: PureCluster) -> None:
     stateful_sets(cluster)
     ends(cluster)
     stateful_sets(cluster)
+    jobs(cluster)
     schedule(cluster)
     run(cluster)
 
@@ -58,6 +59,20 @@ def _one(cluster: PureCluster, name: str, body: Mapping[str, Any]) -> None:
     if body["status"] != status:
         cluster.objects["StatefulSet", name]["status"] = status
         cluster.touched(("StatefulSet", name))
+
+
+def jobs(cluster: PureCluster) -> None:
+    """Each index of a Job that has not ended gets a pod once; backoffLimit 0 allows no second."""
+    for (kind, name), body in list(cluster.objects.items()):
+        if kind != "Job" or body["status"].get("conditions"):
+            continue
+        group, uid = int(name.rpartition("-g")[2]), body["metadata"]["uid"]
+        had = {found.rank for found in cluster.pods if found.group == group}
+        for rank in range(0 if had else body["spec"]["completions"]):
+            made = _new(cluster, body, group, rank)
+            cluster.pods.append(made)
+            cluster.pod_owners[made.uid] = uid
+            cluster.pod_templates[made.uid] = body["spec"]["template"]
 
 
 def _new(cluster: PureCluster, body: Mapping[str, Any], group: int, rank: int) -> PodRecord:

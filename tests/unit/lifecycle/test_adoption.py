@@ -14,7 +14,7 @@ from tests.unit.lifecycle.pure_cluster import serving
 
 
 def adopted(*pods: PodRecord, owner: StatefulSetRecord | None = None) -> GroupEntry:
-    snapshot = replace(_snapshot(), stateful_sets={0: owner or stateful_set()}, pods={0: pods} if pods else {})
+    snapshot = replace(_snapshot(), workloads={0: owner or stateful_set()}, pods={0: pods} if pods else {})
     (entry,) = read_entries(snapshot, now=NOW)
     return entry
 
@@ -63,7 +63,7 @@ def test_what_status_knows_is_not_adopted_again() -> None:
     known = serving_entry(restarts=3)
     deployment = replace(snapshot.deployment, status={"groups": write_entries([known])})
     entries = read_entries(
-        replace(snapshot, deployment=deployment, stateful_sets={0: stateful_set(), 5: stateful_set(group=5)}), now=NOW
+        replace(snapshot, deployment=deployment, workloads={0: stateful_set(), 5: stateful_set(group=5)}), now=NOW
     )
     assert entries[0] == known
     assert [(entry.index, entry.intent) for entry in entries] == [(0, "Run"), (5, "Stop")]

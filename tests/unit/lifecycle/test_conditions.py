@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deepseek_operator.api.status import CONDITION_TYPES
+from deepseek_operator.api.status import BATCH_CONDITION_TYPES, CONDITION_TYPES
 from deepseek_operator.lifecycle.conditions import MESSAGE_LIMIT, TYPES, Condition, write_conditions
 
 EARLIER = "2026-01-01T11:00:00Z"
@@ -18,7 +18,7 @@ def written(condition: Condition, before: list[dict[str, str]] = BEFORE) -> dict
 
 
 def test_the_schema_and_the_operator_know_the_same_types() -> None:
-    assert sorted(TYPES) == sorted(CONDITION_TYPES)
+    assert sorted(TYPES) == sorted((*CONDITION_TYPES, *BATCH_CONDITION_TYPES))
 
 
 @pytest.mark.parametrize(

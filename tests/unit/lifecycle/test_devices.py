@@ -59,7 +59,7 @@ def test_the_condition_names_rank_node_and_device() -> None:
 
 
 def step(before: Any, *pods: PodRecord, troubles: dict[str, str] | None = None) -> Any:
-    observed = Observed(stateful_set=stateful_set(), pods=pods, troubles=troubles or {})
+    observed = Observed(workload=stateful_set(), pods=pods, troubles=troubles or {})
     return advance(before, observed, limits=limits(spare_nodes=1), start_with=TARGET, suspended=False, now=NOW)
 
 
@@ -81,7 +81,7 @@ def test_a_group_that_is_starting_does_not_wait_for_its_deadline() -> None:
 
 
 def restarted(after: Any) -> Any:
-    observed = Observed(stateful_set=stateful_set(replicas=0, current_replicas=0), pods=())
+    observed = Observed(workload=stateful_set(replicas=0, current_replicas=0), pods=())
     return advance(after, observed, limits=limits(spare_nodes=1), start_with=TARGET, suspended=False, now=later(700))
 
 

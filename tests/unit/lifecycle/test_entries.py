@@ -34,6 +34,7 @@ FULL = GroupEntry(
     members=(Member(rank=0, uid="u0", node="n0"), Member(rank=1, uid="u1", node="")),
     ready=True,
     formed=True,
+    completed="2026-01-01T11:30:00Z",
     restarts=3,
     stable_since="2026-01-01T11:00:00Z",
     not_before="2026-01-01T12:10:00Z",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from deepseek_operator.lifecycle.entries import Incident
-from deepseek_operator.lifecycle.incidents import backoff_seconds, find_incident
+from deepseek_operator.lifecycle.incidents import backoff_seconds, drains_in_vain, find_incident
 from deepseek_operator.lifecycle.records import ContainerRecord, PodRecord
 from tests.unit.lifecycle.observed import pod, serving_entry
 
@@ -112,3 +114,37 @@ def test_groups_that_failed_together_start_apart_but_a_repeated_decision_is_the_
     waits = [backoff_seconds(4, seed=f"cr/{index}/4") for index in range(8)]
     assert len({round(wait, 2) for wait in waits}) > 4
     assert waits == [backoff_seconds(4, seed=f"cr/{index}/4") for index in range(8)]
+
+
+DRAINING = replace(
+    pod(0, deleting=True),
+    created="2026-01-01T11:00:00Z",
+    deletion_asked="2026-01-01T12:00:01Z",
+    terminating_until="2026-01-01T12:02:01Z",
+)
+
+
+def drains(incident: Incident | None, draining: PodRecord = DRAINING) -> bool:
+    entry = replace(serving_entry(), intent="Stop", incidents=(incident,) if incident else ())
+    return drains_in_vain(entry, draining)
+
+
+def test_what_is_left_of_a_group_that_lost_a_rank_gets_no_long_grace() -> None:
+    assert drains(Incident(time=TIME, reason="NodeLost", message=""))
+    assert drains(Incident(time=TIME, reason="RankUnready", message=""))
+
+
+def test_a_grace_that_was_shortened_is_not_shortened_again() -> None:
+    shortened = replace(DRAINING, terminating_until="2026-01-01T12:00:11Z")
+    assert not drains(Incident(time=TIME, reason="NodeLost", message=""), shortened)
+
+
+def test_a_stop_that_was_asked_for_drains() -> None:
+    assert not drains(None)
+    assert not drains(Incident(time=TIME, reason="EvictionByEvictionAPI", message=""))
+    assert not drains(Incident(time=TIME, reason="PodDeleted", message=""))
+    assert not drains(Incident(time=TIME, reason="NodeLost", message=""), replace(DRAINING, deleting=False))
+
+
+def test_an_incident_of_an_earlier_start_says_nothing_about_this_one() -> None:
+    assert not drains(Incident(time="2026-01-01T10:59:59Z", reason="NodeLost", message=""))

@@ -192,7 +192,7 @@ def test_a_fatal_fault_that_only_the_log_tells_ends_the_attempts_the_second_time
     earlier = Incident(time="2026-01-01T11:00:00Z", reason="EngineExited", message="m", diagnosis="BlockShape")
     before = replace(stopping(), formed=False, restarts=2, not_before="2026-01-01T12:00:10Z")
     before = replace(before, incidents=(*before.incidents, earlier))
-    observed = Observed(stateful_set=stateful_set(replicas=0), pods=(pod(0, deleting=True),), last_lines=LINES)
+    observed = Observed(workload=stateful_set(replicas=0), pods=(pod(0, deleting=True),), last_lines=LINES)
     after = advance(before, observed, limits=limits(), start_with=None, suspended=False, now=NOW)
     assert after.not_before == NEVER
     served = advance(replace(before, formed=True), observed, limits=limits(), start_with=None, suspended=False, now=NOW)

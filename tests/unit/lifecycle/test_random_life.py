@@ -11,7 +11,6 @@ import copy
 import difflib
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -28,6 +27,7 @@ from deepseek_operator.lifecycle.decide import decide
 from deepseek_operator.lifecycle.objects import REVISIONS_KEPT
 from deepseek_operator.lifecycle.records import ContainerRecord, PodRecord, Snapshot
 from tests.unit.lifecycle import pure_controllers
+from tests.unit.lifecycle.essence import essence
 from tests.unit.lifecycle.pure_cluster import OWNER, PureCluster, RefusedError, content
 from tests.unit.render.samples import H100_PLAN
 
@@ -51,7 +51,7 @@ def new_cluster(**fields: Any) -> PureCluster:
 
 def serving(snapshot: Snapshot, index: int) -> bool:
     """Whether a group serves, by what is seen."""
-    owner, pods = snapshot.stateful_sets.get(index), snapshot.pods.get(index, ())
+    owner, pods = snapshot.workloads.get(index), snapshot.pods.get(index, ())
     return (
         owner is not None
         and len(pods) >= PLAN.nodes_per_group
@@ -277,7 +277,7 @@ class Life(RuleBasedStateMachine):
             return
         before = {group["index"]: group for group in self.cluster.status.get("groups", ())}
         after = {group["index"]: group for group in decision.status.get("groups", ())}
-        up = {index for index in snapshot.stateful_sets if serving(snapshot, index)}
+        up = {index for index in snapshot.workloads if serving(snapshot, index)}
         up = {index for index in up if before.get(index, {}).get("intent", "Run") == "Run"}
 
         def incidents(groups: Mapping[int, Any], index: int) -> Any:
@@ -294,14 +294,14 @@ class Life(RuleBasedStateMachine):
         status = decision.status
         if self.cluster.paused:
             return
-        up = {index for index in snapshot.stateful_sets if serving(snapshot, index)}
+        up = {index for index in snapshot.workloads if serving(snapshot, index)}
         assert status["observedGeneration"] == self.cluster.generation
         assert status["readyReplicas"] == sum(group.get("ready", False) for group in status["groups"])
         assert {group["index"] for group in status["groups"] if group.get("ready")} <= up
         conditions = {condition["type"]: condition["status"] for condition in status["conditions"]}
         if conditions["Ready"] == "True":
             wanted = content(self.cluster.spec, PLAN).hash
-            revisions = [snapshot.stateful_sets[index].revision for index in sorted(up)]
+            revisions = [snapshot.workloads[index].revision for index in sorted(up)]
             assert revisions.count(wanted) >= self.cluster.spec.replicas
         assert (conditions["Available"] == "True") == bool(status["readyReplicas"])
 
@@ -360,47 +360,6 @@ class Life(RuleBasedStateMachine):
                     return
                 cluster.now += timedelta(seconds=decision.requeue_seconds)
         raise AssertionError(f"not settled after {SETTLED_STEPS} steps: {cluster.status['groups']}")
-
-
-def essence(cluster: PureCluster) -> list[str]:
-    """What a deployment has come to, without its history and without which of the indexes it uses."""
-    status = {key: value for key, value in cluster.status.items() if key in ESSENTIAL}
-    conditions = [(each["type"], each["status"], each["reason"]) for each in cluster.status["conditions"]]
-    kept = ("revision", "templateHash", "intent", "stage", "ready")
-    groups = sorted(json.dumps([group.get(key) for key in kept]) for group in cluster.status["groups"])
-    objects = sorted(
-        (
-            anonymous(body)
-            for (kind, name), body in cluster.objects.items()
-            if kind != "ControllerRevision" or name.endswith(cluster.status["currentRevision"])
-        ),
-        key=str,
-    )
-    return [json.dumps(line, sort_keys=True) for line in (*status.items(), *conditions, *groups, *objects)]
-
-
-ESSENTIAL: Final = (
-    *("replicas", "readyReplicas", "updatedReplicas", "selector", "nameTaken", "currentRevision"),
-    *("plan", "engine", "hardware", "precision", "image"),
-)
-
-
-def anonymous(body: Mapping[str, Any]) -> Any:
-    """An object without UIDs, versions, hashes of these, its group's index, its starts, and the nodes it avoids."""
-    kept = {key: value for key, value in body.items() if key not in ("metadata", "status", "revision")}
-    labels, name = body["metadata"].get("labels", {}), body["metadata"]["name"]
-    text = json.dumps([body["kind"], name, labels, kept], sort_keys=True)
-    for pattern, constant in NOT_COMPARED.items():
-        text = re.sub(pattern, constant, text)
-    return json.loads(text)
-
-
-NOT_COMPARED: Final = {
-    r"\bx-g\d+": "x-gN",
-    r'(/group": |"GROUP", "value": )"\d+"': r'\1"N"',
-    r'(/incarnation": )"\d+"': r'\1"N"',
-    r'"matchFields": \[[^]]*\], |, "matchFields": \[[^]]*\]': "",
-}
 
 
 @cache

@@ -143,7 +143,7 @@ def snapshot(outcome: Outcome, status: dict[str, Any], reports: dict[int, Report
     )
     pods = (pod(0), pod(1))
     nodes = {each.node: NodeRecord(name=each.node) for each in pods}
-    return Snapshot(deployment=record, stateful_sets={0: owner}, pods={0: pods}, nodes=nodes, reports=reports)
+    return Snapshot(deployment=record, workloads={0: owner}, pods={0: pods}, nodes=nodes, reports=reports)
 
 
 def test_the_answer_costs_one_write_of_status_and_none_after() -> None:

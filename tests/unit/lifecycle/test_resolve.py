@@ -13,7 +13,7 @@ import pytest
 from deepseek_operator.api.config import OperatorConfig
 from deepseek_operator.api.problems import InvalidInputError
 from deepseek_operator.catalog.load import load
-from deepseek_operator.lifecycle.outcome import Outcome
+from deepseek_operator.lifecycle.outcome import NewSecrets, Outcome
 from deepseek_operator.lifecycle.records import ConfigRecord, DeploymentRecord, RevisionRecord, Snapshot
 from deepseek_operator.lifecycle.resolve import Surroundings, read_spec, resolve
 from deepseek_operator.plan.inventory import read_node, take_inventory
@@ -25,6 +25,7 @@ from tests.unit.plan.nodes import Manifest, ascend910b, h100, h200
 H100S = [h100("a"), h100("b")]
 H200S = [h200("c"), h200("d")]
 OWNER = Owner(name="x", namespace="default", uid="cr")
+NEW = NewSecrets(api_key="k", admin_key="a")
 SPEC: dict[str, Any] = {"model": "deepseek-ai/DeepSeek-V3-0324", "precision": "fp8"}
 
 
@@ -60,7 +61,7 @@ def resolved(
     revisions = {content.hash: record(content, number) for number, content in enumerate(stored, start=1)}
     kept = {content.hash: record(content, 0).content for content in copies}
     snapshot = Snapshot(deployment=deployment, revisions=revisions, copies=kept, model_config=config)
-    return resolve(snapshot, around(nodes), keys=("k", "a"))
+    return resolve(snapshot, around(nodes), new_secrets=NEW)
 
 
 def record(content: RevisionContent, number: int) -> RevisionRecord:
@@ -95,7 +96,7 @@ ON_H100 = content_of(resolved(H100S))
 
 def test_a_new_spec_is_planned_and_not_stored_yet() -> None:
     outcome = resolved(H100S)
-    assert (outcome.stored, product(outcome), outcome.keys) == (False, "NVIDIA-H100-80GB-HBM3", ("k", "a"))
+    assert (outcome.stored, product(outcome), outcome.new_secrets) == (False, "NVIDIA-H100-80GB-HBM3", NEW)
     assert content_of(outcome).nodes_per_group == 2
 
 

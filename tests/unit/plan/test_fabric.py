@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.unit.plan.nodes import Manifest
 
 OWNER = Owner(name="x", namespace="default", uid="00000000-0000-0000-0000-000000000000")
-HOST = {"facts": replace(FACTS, allow_host_network=True)}
+HOST: dict[str, Any] = {"facts": replace(FACTS, allow_host_network=True)}
 
 
 def cluster(
@@ -50,7 +50,7 @@ def h200s(**labels: str) -> list[Manifest]:
 
 
 A3 = {"node.kubernetes.io/instance-type": "a3-ultragpu-8g"}
-TWO = {"parallelism": {"nodes": 2}}
+TWO: dict[str, Any] = {"parallelism": {"nodes": 2}}
 
 
 def pod_of(plan: Plan, **fields: Any) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def test_pods_with_networks_of_gke_stay_on_nodes_that_have_them() -> None:
 def test_annotations_of_the_user_win_and_answer_the_warning() -> None:
     key = "networking.gke.io/interfaces"
     assert any(key in warning for warning in plan_of(h200s(**A3), **TWO).warnings)
-    own = {"podTemplate": {"annotations": {key: "[]"}}}
+    own: dict[str, Any] = {"podTemplate": {"annotations": {key: "[]"}}}
     plan = plan_of(h200s(**A3), **TWO, **own)
     assert not any(key in warning for warning in plan.warnings)
     assert pod_of(plan, **own)["metadata"]["annotations"][key] == "[]"
@@ -163,7 +163,7 @@ def test_annotations_of_the_user_win_and_answer_the_warning() -> None:
 
 def test_a_variable_of_the_user_wins_over_the_presets() -> None:
     plan = plan_of(cluster("aliyun/erdma"))
-    own = {"engine": {"env": [{"name": "NCCL_IB_HCA", "value": "erdma_1"}]}}
+    own: dict[str, Any] = {"engine": {"env": [{"name": "NCCL_IB_HCA", "value": "erdma_1"}]}}
     assert values(engine_of(pod_of(plan, **own)))["NCCL_IB_HCA"] == "erdma_1"
 
 

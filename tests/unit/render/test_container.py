@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from deepseek_operator.api.resource import Spec
@@ -85,6 +86,14 @@ def test_the_kubelet_does_not_judge_a_groups_start_and_readiness_is_quick_to_fal
     assert startup["failureThreshold"] * startup["periodSeconds"] == WEEK_SECONDS
     assert readiness["failureThreshold"] == 3
     assert startup["timeoutSeconds"] == readiness["timeoutSeconds"] == LAUNCH.probe_timeout_seconds
+
+
+def test_a_start_is_not_kept_waiting_by_a_health_check_that_may_take_long() -> None:
+    slow = container(launch=replace(LAUNCH, probe_period_seconds=30))
+    assert slow["readinessProbe"]["periodSeconds"] == 30
+    assert slow["startupProbe"]["periodSeconds"] == 5
+    quick = container(launch=replace(LAUNCH, probe_period_seconds=3))
+    assert quick["startupProbe"]["periodSeconds"] == 3
 
 
 def test_probes_survive_the_kubelets_expansion() -> None:

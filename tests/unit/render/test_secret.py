@@ -3,10 +3,11 @@ from __future__ import annotations
 import base64
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_private_key
 
 from deepseek_operator.api.problems import InvalidInputError
 from deepseek_operator.api.resource import KeysSecret
-from deepseek_operator.render.secret import keys_env, keys_secret
+from deepseek_operator.render.secret import keys_env, keys_secret, ssh_secret
 from tests.unit.render.samples import OWNER
 
 
@@ -45,3 +46,15 @@ def test_an_open_api_has_no_keys() -> None:
 def test_a_secret_without_a_name_is_refused_by_its_field() -> None:
     with pytest.raises(InvalidInputError, match=r"spec\.access\.keys\.secretName"):
         keys_env(OWNER, KeysSecret(mode="secret"))
+
+
+def test_the_key_pair_of_ranks_is_one_that_ssh_reads_and_is_not_printed_without_its_seed() -> None:
+    secret = ssh_secret(OWNER, seed=bytes(range(32)))
+    private, public = (base64.b64decode(secret["data"][name]) for name in ("id", "id.pub"))
+    read = load_ssh_private_key(private, password=None)
+    assert read.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) == public.strip()
+    assert public.startswith(b"ssh-ed25519 ")
+    assert secret["metadata"]["name"] == "deepseek-fp8-ssh"
+    assert secret["metadata"]["ownerReferences"]
+    assert ssh_secret(OWNER, seed=bytes(32))["data"] != secret["data"]
+    assert "data" not in ssh_secret(OWNER, seed=None)

@@ -187,7 +187,8 @@ def test_a_shared_claim_is_filled_by_one_job_before_the_groups_and_written_by_no
         "verify-weights",
     ]
     assert pod["restartPolicy"] == "OnFailure"
-    assert "nvidia.com/gpu" not in str(pod)
+    assert not any("nvidia.com/gpu" in str(each["resources"]) for each in (*pod["initContainers"], *pod["containers"]))
+    assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
     assert pod["volumes"] == [{"name": "deepseek-weights", "persistentVolumeClaim": {"claimName": "models"}}]
     assert job["metadata"]["ownerReferences"][0]["uid"] == OWNER.uid
     assert GROUP_LABEL not in job["spec"]["template"]["metadata"]["labels"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from e2e.engine.launch import main
+from e2e.engine.sglang.launch import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -1,9 +1,9 @@
 """The exec probe of every rank: ``probe.py PORT PATH PROCESSES COUNT [PROC]``; exit code 0 when this rank works.
 
-Rank 0 asks the engine's PATH on PORT. Every engine's health means less than one would like on other ranks (SGLang's
-answers 200 for ever, vLLM's headless ranks have none), so those are judged by their processes: COUNT of them have a
-command line in which the regular expression PROCESSES is found. A rank that holds after a restart has neither, and
-fails.
+Rank 0 asks the engine's PATH on PORT, unless PATH is empty. Every engine's health means less than one would like on
+other ranks (SGLang's answers 200 for ever, vLLM's headless ranks have none), so those are judged by their processes, as
+all ranks of an engine without an API are: COUNT of them have a command line in which the regular expression PROCESSES
+is found. A rank that holds after a restart has neither, and fails.
 
 With SGLang's default, SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION=1, ``/health`` lets all ranks generate one token, within
 20 s (SGLANG_HEALTH_CHECK_TIMEOUT): it fails while weights load, while the engine drains, and when any rank hangs.
@@ -52,7 +52,7 @@ def main() -> int:
     """Says on standard error, for the event of the failed probe, what is wrong."""
     port, path, pattern, count = int(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
     proc = Path(sys.argv[5]) if len(sys.argv) > 5 else Path("/proc")
-    if os.environ["NODE_RANK"] == "0":
+    if os.environ["NODE_RANK"] == "0" and path:
         problem = healthy(port, path)
     else:
         running = processes(proc, pattern)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -24,8 +23,11 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from e2e.engine import faults, machine
-from e2e.engine.arguments import Arguments, RefusedError, read
-from e2e.engine.serving import Leader, dummy_server, leader_server
+from e2e.engine.front import Front
+from e2e.engine.machine import RefusedError
+from e2e.engine.node import Group, Node
+from e2e.engine.sglang.arguments import Arguments, read
+from e2e.engine.sglang.serving import dummy_server, leader_server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,65 +44,25 @@ def log(text: str) -> None:
     print(f"[{time.strftime('%Y-%m-%d %H:%M:%S')}] {text}", file=sys.stderr, flush=True)
 
 
-class Node:
-    """The ranks of this node."""
+def title(arguments: Arguments, rank: int) -> str:
+    """A scheduler's process title."""
+    stage = f"_PP{rank // arguments.tensor}" if arguments.pipeline > 1 else ""
+    return f"sglang::scheduler{stage}_TP{rank % arguments.tensor}"
 
-    def __init__(self, arguments: Arguments, address: str) -> None:
-        self.arguments = arguments
-        self.ranks = [self._start(arguments.first + index, address) for index in range(arguments.local)]
 
-    def _start(self, rank: int, address: str) -> subprocess.Popen[str]:
-        arguments = self.arguments
-        settings = {
-            "rank": rank,
-            "world": arguments.world,
-            "nodes": arguments.nodes,
-            "store": arguments.store or ("127.0.0.1", LOCAL_STORE_PORT),
-            "address": address,
-            "dist_seconds": arguments.dist_seconds,
-            "watchdog_seconds": arguments.watchdog_seconds,
-        }
-        stage = f"_PP{rank // arguments.tensor}" if arguments.pipeline > 1 else ""
-        return subprocess.Popen(
-            [f"sglang::scheduler{stage}_TP{rank % arguments.tensor}", "-S", "-m", "e2e.engine.scheduler"],
-            executable=sys.executable,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-            env={**os.environ, "STAND_IN_RANK": json.dumps(settings)},
-        )
-
-    def wait_ready(self) -> None:
-        """Return when every rank of this node has loaded; raises ``RefusedError`` when one dies before."""
-        ready: set[int] = set()
-        threads = [threading.Thread(target=self._hear, args=(index, ready), daemon=True) for index in self._indexes()]
-        for thread in threads:
-            thread.start()
-        while len(ready) < len(self.ranks):
-            for index in self._indexes():
-                code = self.ranks[index].poll()
-                if code is not None and index not in ready:
-                    rank = self.arguments.first + index
-                    raise RefusedError(f"Rank {rank} scheduler died during initialization (exit code: {code}).")
-            time.sleep(POLL_SECONDS)
-        for thread in threads:
-            thread.join()
-
-    def _indexes(self) -> range:
-        return range(len(self.ranks))
-
-    def _hear(self, index: int, ready: set[int]) -> None:
-        output = self.ranks[index].stdout
-        if output is not None and "ready" in json.loads(output.readline() or "{}"):
-            ready.add(index)
-
-    def kill(self) -> None:
-        """End all ranks at once."""
-        for rank in self.ranks:
-            rank.kill()
-        for rank in self.ranks:
-            rank.wait()
+def group(arguments: Arguments, address: str) -> Group:
+    """The ranks as SGLang lays them out."""
+    return Group(
+        engine="sglang",
+        world=arguments.world,
+        nodes=arguments.nodes,
+        node=arguments.node,
+        store=arguments.store or ("127.0.0.1", LOCAL_STORE_PORT),
+        address=address,
+        dist_seconds=arguments.dist_seconds,
+        step_seconds=arguments.watchdog_seconds,
+        title=lambda rank: title(arguments, rank),
+    )
 
 
 def main(argv: Sequence[str]) -> int:
@@ -108,15 +70,22 @@ def main(argv: Sequence[str]) -> int:
     try:
         arguments = read(argv)
         log(f"server_args=ServerArgs({', '.join(f'{key}={value!r}' for key, value in arguments.values.items())})")
-        address = machine.check(arguments, os.environ)
-        node = Node(arguments, address)
+        needs = machine.Needs(
+            nodes=arguments.nodes,
+            node=arguments.node,
+            local=arguments.local,
+            store=arguments.store,
+            binds_name=arguments.attention_data > 1,
+        )
+        address = machine.check(needs, os.environ)
+        node = Node(group(arguments, address))
     except RefusedError as error:
         log(f"launch_server.py: error: {error}")
         return error.code
     _end_with_children(node)
     try:
-        node.wait_ready()
-        return _lead(node) if arguments.node == 0 else _follow(node)
+        node.wait_ready(died="Rank {rank} scheduler died during initialization (exit code: {code}).")
+        return _lead(arguments, node) if arguments.node == 0 else _follow(arguments, node)
     except RefusedError as error:
         log(f"RuntimeError: {error}")
         return error.code
@@ -127,7 +96,7 @@ def main(argv: Sequence[str]) -> int:
 def _end_with_children(node: Node) -> None:
     def quit_all(_number: int, _frame: FrameType | None) -> None:
         log("Received sigquit from a child process. It usually means the child failed.")
-        node.kill()
+        node.strike()
         # No effect as process 1 of a container.
         os.kill(os.getpid(), signal.SIGKILL)
         sys.exit(0)
@@ -135,21 +104,21 @@ def _end_with_children(node: Node) -> None:
     signal.signal(signal.SIGQUIT, quit_all)
 
 
-def _follow(node: Node) -> int:
+def _follow(arguments: Arguments, node: Node) -> int:
     def only_log(_number: int, _frame: FrameType | None) -> None:
         log("SIGTERM received on a non-zero rank node; waiting for the leader's shutdown request.")
 
     signal.signal(signal.SIGTERM, only_log)
-    server = dummy_server(node.arguments)
+    server = dummy_server(arguments)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    log(f"Dummy health check server started on {node.arguments.host}:{node.arguments.port}")
+    log(f"Dummy health check server started on {arguments.host}:{arguments.port}")
     for rank in node.ranks:
         rank.wait()
         log(f"Scheduler or DataParallelController {rank.pid} terminated with {rank.returncode}")
     return 0
 
 
-def _lead(node: Node) -> int:
+def _lead(arguments: Arguments, node: Node) -> int:
     order, replies = node.ranks[0].stdin, node.ranks[0].stdout
     if order is None or replies is None:
         raise RuntimeError("rank 0 was started without pipes")
@@ -159,25 +128,24 @@ def _lead(node: Node) -> int:
         order.flush()
 
     mute = any(each.phase == "serve" and each.action == "mute" for each in faults.read(os.environ))
-    leader = Leader(node.arguments, send=send, mute=mute)
+    front = Front(world=arguments.world, nodes=arguments.nodes, send=send, mute=mute)
     ending = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ending.set())
 
     def listen() -> None:
         for line in replies:
-            leader.hear(json.loads(line))
+            front.hear(json.loads(line))
 
     threading.Thread(target=listen, daemon=True).start()
-    server = leader_server(node.arguments, leader)
+    server = leader_server(arguments, front)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    leader.warm_up()
+    front.warm_up()
     log("The server is fired up and ready to roll!")
     while not ending.wait(WATCH_SECONDS):
-        dead = next((rank for rank in node.ranks if rank.poll() is not None), None)
-        if dead is not None:
+        if (dead := node.dead()) is not None:
             log(f"Subprocess {dead.pid} ({dead.args!r}) ended with {dead.returncode}")
             os.kill(os.getpid(), signal.SIGQUIT)
-    leader.drain()
+    front.drain()
     send({"kind": "stop"})
     deadline = time.monotonic() + STOP_SECONDS
     while any(rank.poll() is None for rank in node.ranks) and time.monotonic() < deadline:

@@ -1,8 +1,8 @@
-"""One rank: a process of its own whose title begins with ``sglang::scheduler``, as SGLang's do.
+"""One rank: a process of its own, with the title that the engine's own would have.
 
-Its settings come as JSON in its environment. It joins the ring, checks by an all-reduce that every rank is
-there once, loads, meets the others again (480 s at most, fixed in SGLang), and then works in steps. Rank 0 takes
-commands from its parent; the others take what comes round. An error ends the parent, too, by SIGQUIT.
+Its settings come as JSON in its environment. It joins the ring, checks by an all-reduce that every rank is there once,
+loads, meets the others again, and then works in steps. Rank 0 takes commands from its parent; the others take what
+comes round. What it does when something ends is the engine's (``manners``).
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ import time
 import traceback
 from typing import Any, Final
 
-from e2e.engine import faults
+from e2e.engine import faults, manners
+from e2e.engine.manners import log
 from e2e.engine.ring import Message, PeerLostError, Ring, Store
 
-LOAD_BARRIER_SECONDS: Final = 480.0
-"""UNBALANCED_MODEL_LOADING_TIMEOUT_S of SGLang 0.5.23: no flag, no variable."""
 PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 
 
-class Scheduler:
+class Rank:
     """One rank's life."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.rank, self.world = int(settings["rank"]), int(settings["world"])
         self.settings = settings
         self.faults = faults.read(os.environ)
+        self.manners = manners.of(settings["engine"])
         self.ring = Ring(self.rank, world=self.world)
 
     def run(self) -> None:
@@ -39,11 +39,15 @@ class Scheduler:
         faults.strike(self.faults, phase="start", rank=self.rank)
         self._rendezvous()
         self._load()
-        tell({"ready": self.rank})
+        self.ready()
         if self.rank == 0:
-            self._lead()
+            self.lead()
         else:
             self._follow()
+
+    def ready(self) -> None:
+        """All ranks have loaded."""
+        tell({"ready": self.rank})
 
     def _rendezvous(self) -> None:
         log(f"TP{self.rank} Init torch distributed begin.")
@@ -85,7 +89,7 @@ class Scheduler:
         faults.strike(self.faults, phase="load", rank=self.rank)
         time.sleep(faults.LOAD_SECONDS)
         try:
-            self._exchange({"kind": "loaded", "value": 0}, seconds=LOAD_BARRIER_SECONDS)
+            self._exchange({"kind": "loaded", "value": 0}, seconds=self.manners.load_barrier_seconds)
         except TimeoutError as error:
             raise RuntimeError(
                 f"TP rank {self.rank} could finish the model loading, but there are other ranks that didn't finish "
@@ -93,16 +97,18 @@ class Scheduler:
             ) from error
         log(f"TP{self.rank} Load weight end.")
 
-    def _step(self, message: Message) -> Message:
+    def step(self, message: Message) -> Message:
+        """This rank's part of a step."""
         faults.strike(self.faults, phase="step", rank=self.rank)
         return message
 
-    def _lead(self) -> None:
+    def lead(self) -> None:
         """Rank 0: one step for each line of the parent; a lost connection is noticed while idle, too."""
         waiting = b""
         while True:
             while b"\n" not in waiting:
-                watched = [0] if self.ring.left is None else [0, self.ring.left.fileno()]
+                left = self.ring.left if self.manners.notices_when_idle else None
+                watched = [0] if left is None else [0, left.fileno()]
                 ready, _, _ = select.select(watched, [], [])
                 if 0 not in ready:
                     # Nothing is under way: this can only be the end of the connection, which raises.
@@ -117,24 +123,29 @@ class Scheduler:
             if command["kind"] == "stop":
                 self.ring.send(command)
                 return
-            seconds = self.settings["watchdog_seconds"]
-            answer = self.ring.round(command, seconds=seconds, own=self._step)
+            seconds = self.settings["step_seconds"]
+            answer = self.ring.round(command, seconds=seconds, own=self.step)
             if answer is None:
                 raise TimeoutError(f"Watchdog timeout (self.watchdog_timeout={seconds:.0f})")
             tell({"done": answer["step"]})
 
     def _follow(self) -> None:
-        while (message := self.ring.receive()) is not None:
+        while (message := self._next()) is not None:
             if message["kind"] == "stop":
                 if self.rank < self.world - 1:
                     self.ring.send(message)
                 return
-            self.ring.send(self._step(message))
+            self.ring.send(self.step(message))
 
-
-def log(text: str) -> None:
-    """One line of the pod's log."""
-    print(text, file=sys.stderr, flush=True)
+    def _next(self) -> Message | None:
+        try:
+            return self.ring.receive()
+        except PeerLostError as error:
+            if self.manners.ends_with_neighbour:
+                raise
+            log(f"[c10d] recvValue failed on SocketImpl: {error}")
+            while True:
+                signal.pause()
 
 
 def tell(message: Message) -> None:
@@ -143,16 +154,18 @@ def tell(message: Message) -> None:
 
 
 def main() -> int:
-    """Run the rank; an error is the parent's, too, as in SGLang's run_scheduler_process."""
-    # SGLang: kill_itself_when_parent_died().
+    """Run the rank."""
+    # All of them end with their parent (SGLang: kill_itself_when_parent_died; vLLM: the death pipe).
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     settings = json.loads(os.environ["STAND_IN_RANK"])
+    own = manners.of(settings["engine"])
+    if own.ignores_sigterm:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        Scheduler(settings).run()
-    except (PeerLostError, Exception):  # noqa: BLE001 - whatever it is, the parent has to end
-        log(f"Scheduler hit an exception: {traceback.format_exc()}")
-        os.kill(os.getppid(), signal.SIGQUIT)
+        Rank(settings).run()
+    except (PeerLostError, Exception):  # noqa: BLE001 - whatever it is, others have to learn of it
+        log(f"{settings['title']} hit an exception: {traceback.format_exc()}")
+        own.on_error()
         return 1
     return 0
 

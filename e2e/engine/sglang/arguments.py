@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-HOME: Final = Path(os.environ.get("STAND_IN_HOME", "/opt/engine"))
-PROGRAM: Final = Path(__file__).parents[1] / "sglang_under_stubs.py"
-PARSE_SECONDS: Final = 120
-# An image is made for one vendor; SGLang asks torch, which is not here.
-VENDOR: Final = os.environ.get("STAND_IN_VENDOR", "nvidia")
+from e2e.engine.machine import RefusedError
+from e2e.engine.parser import HOME, VENDOR, ask, checkpoint
 
-
-class RefusedError(Exception):
-    """The engine would not start so; says why, and how it ends."""
-
-    def __init__(self, reason: str, *, code: int = 1) -> None:
-        super().__init__(reason)
-        self.code = code
+NO_MODEL: Final = {"max_position_embeddings": 4096, "num_attention_heads": 1, "num_hidden_layers": 1}
+"""Without --model-path the parser refuses before it reads any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,34 +83,7 @@ def read(argv: Sequence[str], *, home: Path = HOME) -> Arguments:
 
 
 def _ask_sglang(argv: Sequence[str], *, home: Path) -> dict[str, Any]:
-    request = {"model": _model(argv), "commands": [{"argv": list(argv), "vendor": VENDOR}]}
-    done = subprocess.run(
-        [sys.executable, str(PROGRAM), str(home / "sources")],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        timeout=PARSE_SECONDS,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(home / "packages")},
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"SGLang's parser cannot be built: {done.stderr[-2000:]}")
-    (outcome,) = json.loads(done.stdout)["outcomes"]
-    if outcome["error"] is not None:
-        # argparse ends with 2 and its own prefix, a failed check with a traceback and 1.
-        raise RefusedError(outcome["error"], code=1 if outcome["values"] else 2)
-    found: dict[str, Any] = outcome["values"]
-    return found
-
-
-def _model(argv: Sequence[str]) -> dict[str, Any]:
-    """The checkpoint's config.json: SGLang reads it before it resolves anything else."""
     path = next((value for flag, value in pairwise(argv) if flag == "--model-path"), None)
-    if path is None:
-        return {"max_position_embeddings": 4096, "num_attention_heads": 1, "num_hidden_layers": 1}
-    file = Path(path) / "config.json"
-    try:
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RefusedError(f"Can't load the configuration of '{path}': {error}") from error
-    return found
+    model = checkpoint(path) if path is not None else NO_MODEL
+    request = {"model": model, "commands": [{"argv": list(argv), "vendor": VENDOR}]}
+    return ask("sglang_under_stubs.py", request, home=home)

@@ -1,0 +1,1 @@
+"""The folder that the demo runs in: its image has ``generate.py`` there."""

@@ -1,0 +1,1 @@
+"""SGLang as ``python3 -m sglang.launch_server`` starts it."""
