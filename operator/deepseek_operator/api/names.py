@@ -64,6 +64,7 @@ JOB_INDEX_LABEL: Final = "batch.kubernetes.io/job-completion-index"
 
 ENGINE_CONTAINER: Final = "engine"
 PULL_CONTAINER: Final = "pull"
+PREFLIGHT_CONTAINER: Final = "preflight"
 FETCH_CONTAINER: Final = "fetch-weights"
 CONVERT_CONTAINER: Final = "convert-weights"
 VERIFY_CONTAINER: Final = "verify-weights"

@@ -146,6 +146,13 @@ class Fabric(Model):
     """Network interface for rendezvous and sockets. Default: the one that holds the pod's IP."""
     rdma: RDMA = RDMA()
     """RDMA devices."""
+    preset: Annotated[str, StringConstraints(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")] | None = None
+    """A kind of network of the catalogue, e.g. rdma, sr-iov, efa, erdma, gke-rdma, amd-nic, ascend, host-network or
+    pod-network: it adds variables, annotations, mounts and requests to the pods. Default: the one that the nodes'
+    resources and labels tell of."""
+    preflight: bool = False
+    """Before weights are fetched or loaded, all devices of a group add up one tensor: a network that does not carry the
+    group is found first, and its bandwidth and transport stand in `status.groups[].fabric`."""
 
 
 class SecretKey(Model):

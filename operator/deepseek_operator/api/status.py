@@ -48,6 +48,7 @@ CONDITION_TYPES: Final = (
     "Available",
     "Reconciling",
     "Stalled",
+    "FabricReady",
     "NetworkIsolated",
     "MemoryAsPlanned",
     "RuntimeSupported",
@@ -207,6 +208,19 @@ class ReportedMemory(Model):
     """Why the engine could not be asked."""
 
 
+class GroupFabric(Model):
+    """What the preflight of an incarnation measured, the slowest of its ranks."""
+
+    incarnation: int
+    """Start of the group that was measured."""
+    transport: Reason
+    """Way between the devices as NCCL calls it, e.g. NET/IB/GDRDMA, NET/OFI, NET/Socket, SHM or P2P."""
+    bus_bandwidth: Annotated[str | None, StringConstraints(max_length=32), Field(alias="busBandwidthGBps")] = None
+    """Bus bandwidth of an all-reduce over all devices in GB/s (10^9 bytes), a decimal number."""
+    ranks: int | None = None
+    """Ranks that have reported."""
+
+
 class WarmUp(Model):
     """The image of the revision that is to come, on the nodes of a group that still serves."""
 
@@ -277,6 +291,8 @@ class Group(Model):
     """How far the weights are, while they are prepared."""
     memory: ReportedMemory | None = None
     """What the engine reported after the start, for condition MemoryAsPlanned."""
+    fabric: GroupFabric | None = None
+    """What the preflight measured, for condition FabricReady."""
     warm_up: WarmUp | None = None
     """While a revision with another image is to replace the group."""
 

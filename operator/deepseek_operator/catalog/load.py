@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepseek_operator.catalog import records
 from deepseek_operator.catalog.load_engines import EngineFiles, read_engines
+from deepseek_operator.catalog.load_fabrics import read_presets
 from deepseek_operator.catalog.records import CatalogError
 from deepseek_operator.catalog.types import (
     Accelerator,
@@ -62,6 +63,7 @@ def read(folder: Traversable) -> Catalog:
     name = "fabrics/rdma.yaml"
     rdma = records.mapping(records.parse(folder / "fabrics" / "rdma.yaml", name), name)
     records.only(name, rdma, {"source", "shared", "exclusive"})
+    fabrics = read_presets(folder / "fabrics" / "presets.yaml", vendors)
     return Catalog(
         models={model.name: model for model in models},
         accelerators=tuple(accelerators),
@@ -69,6 +71,7 @@ def read(folder: Traversable) -> Catalog:
         vendors=vendors,
         rdma_resources=(*rdma["shared"], *rdma["exclusive"]),
         shared_rdma_resources=tuple(rdma["shared"]),
+        fabrics=fabrics,
         **{each.name: getattr(engines, each.name) for each in fields(EngineFiles)},
     )
 

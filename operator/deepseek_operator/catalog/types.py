@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from deepseek_operator.catalog.engine_types import EngineFacts
+from deepseek_operator.catalog.fabric_types import FabricPreset, Mount
 from deepseek_operator.catalog.memory_types import MemoryRules, MemoryTier, MemoryVersion, VllmMemoryRules
 
 Precision = Literal["fp8", "bf16", "int8", "w4a8", "w4afp8", "awq", "gptq", "nvfp4", "mxfp4"]
@@ -64,16 +65,6 @@ class PublishedDevices:
     device_class: str
     """The DeviceClass that the driver's installer makes."""
     source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
-    """A directory, file or device of the node that the engine container needs."""
-
-    host_path: str
-    container_path: str
-    type: str
-    """hostPath type: Directory, File, CharDevice, or "" for unchecked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -363,3 +354,5 @@ class Catalog:
     """Names of RDMA device resources that are recognised in allocatable; shell patterns."""
     shared_rdma_resources: tuple[str, ...]
     """Those of them of which one unit gives a pod all the node's adapters."""
+    fabrics: Mapping[str, FabricPreset] = field(default_factory=dict)
+    """Kinds of networks by name, in the order in which they are tried."""

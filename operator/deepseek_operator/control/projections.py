@@ -199,9 +199,13 @@ def project_pod(body: Body) -> PodRecord:
         ready=conditions.get("Ready", {}).get("status") == "True",
         scheduled=bool(spec.get("nodeName")),
         waiting_message=scheduled.get("message", "")[:MESSAGE_LIMIT],
-        fetching=has_inits and (not inits or bool(unfinished)) and status.get("phase") == "Pending",
+        fetching=has_inits
+        and (not inits or bool(unfinished))
+        and status.get("phase") == "Pending"
+        and step != names.PREFLIGHT_CONTAINER,
         init_reason=first.reason if first.state == "waiting" else "",
-        init_message=first.message,
+        init_message=first.message if step != names.PREFLIGHT_CONTAINER else "",
+        preflight=dict(inits).get(names.PREFLIGHT_CONTAINER, ContainerRecord()),
         engine=_container(engine) if engine else ContainerRecord(),
         created=metadata.get("creationTimestamp", ""),
         ready_changed=conditions.get("Ready", {}).get("lastTransitionTime") or "",

@@ -10,20 +10,16 @@ from deepseek_operator.plan.types import Plan
 
 
 def environment(plan: Plan, vendor: Vendor, engine: EngineFacts) -> Mapping[str, str]:
-    """What every rank gets beside the contract of the launch script.
+    """What every rank gets beside the contract of the launch script and what the fabric's preset adds.
 
     With RDMA nothing is pinned: NCCL finds adapters and, on RoCE, the GID index by itself since 2.21, and a pinned
     index that drifts is a hang (facts: sgl-project/sglang issues 3516, 4857, 4289, 4766).
     """
-    variables = {
+    return {
         **vendor.env,
         **engine.env.get(vendor.name, {}),
         **engine.env.get(plan.hardware.architecture, {}),
     }
-    if plan.fabric.collective in {"nccl", "rccl"} and plan.fabric.carrier == "tcp":
-        # Adapters without their devices in the pod would be tried first, and fail late.
-        variables["NCCL_IB_DISABLE"] = "1"
-    return variables
 
 
 def interface_variables(vendor: Vendor) -> tuple[tuple[str, str], ...]:

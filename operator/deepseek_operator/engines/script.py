@@ -33,10 +33,37 @@ class Frame:
     """Variables that name the interface, and what stands before the name in their value."""
     address_variables: Sequence[str]
     setup_scripts: Sequence[str]
+    library_paths: Sequence[str]
+    """Put in front of the image's LD_LIBRARY_PATH."""
     unset_proxies: bool
     barrier: bool
     """Whether the group spans nodes."""
     barrier_port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreflightFrame:
+    """What the preflight's script depends on beside the frame of the launch script."""
+
+    backend: str
+    """Of torch.distributed."""
+    barrier_port: int
+    preflight_port: int
+    meeting_seconds: int
+    preflight_seconds: int
+
+
+def render_preflight(frame: Frame, own: PreflightFrame) -> str:
+    """The script of the preflight, with the launch script's network."""
+    template = _environment().get_template("preflight.sh.j2")
+    return template.render(
+        **{name: getattr(frame, name) for name in Frame.__slots__}
+        | {name: getattr(own, name) for name in PreflightFrame.__slots__},
+        run_directory=RUN_DIRECTORY,
+        barrier_program=program("barrier.py"),
+        interface_program=program("interface.py"),
+        preflight_program=program("preflight.py"),
+    )
 
 
 def render(frame: Frame, body: Body) -> str:

@@ -36,7 +36,8 @@ def launch(plan: Plan, spec: Spec, catalog: Catalog, *, name: str, namespace: st
 
 def directories(plan: Plan, catalog: Catalog) -> tuple[str, ...]:
     """Directories and files of the container that belong to the plan's engine and vendor: caches and drivers."""
-    mounts = catalog.vendors[plan.hardware.vendor].mounts
+    preset = catalog.fabrics.get(plan.fabric.preset)
+    mounts = (*catalog.vendors[plan.hardware.vendor].mounts, *(preset.mounts if preset else ()))
     return (*_engine(plan).caches(), *(mount.container_path for mount in mounts))
 
 

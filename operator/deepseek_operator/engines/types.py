@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.resource import Spec
-from deepseek_operator.catalog.types import Catalog, Mount, Vendor
+from deepseek_operator.catalog.fabric_types import FabricPreset, Mount
+from deepseek_operator.catalog.types import Catalog, Vendor
 from deepseek_operator.plan.types import Plan
 
 
@@ -32,6 +33,11 @@ class Start:
     def vendor(self) -> Vendor:
         """Of the accelerators."""
         return self.catalog.vendors[self.plan.hardware.vendor]
+
+    @property
+    def preset(self) -> FabricPreset | None:
+        """Of the fabric; None where nothing is added to the pods."""
+        return self.catalog.fabrics.get(self.plan.fabric.preset)
 
     @property
     def spans_nodes(self) -> bool:
@@ -155,8 +161,14 @@ class Launch:
     startup_seconds: int
     termination_grace_seconds: int
     mounts: tuple[Mount, ...]
-    """Driver directories of the node, where the vendor's runtime does not bring them."""
+    """Directories of the node for drivers and the fabric, where the vendor's runtime does not bring them."""
     writable: tuple[str, ...]
     """Directories of the container that need a scratch volume (caches)."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    """That the fabric needs on the pods."""
+    resources: Mapping[str, str] = field(default_factory=dict)
+    """That the fabric needs beside the devices, as request and limit."""
+    preflight: str | None = None
+    """Shell text like ``script``, for a container before all others; None: not asked for."""
     ssh: bool = False
     """Whether the pods have the key pair of the deployment, and what sshd needs."""

@@ -20,6 +20,7 @@ TYPES = (
     "Planned",
     "WeightsReady",
     "GroupsReady",
+    "FabricReady",
     "NetworkIsolated",
     "MemoryAsPlanned",
     "RuntimeSupported",

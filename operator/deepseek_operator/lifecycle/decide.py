@@ -29,6 +29,7 @@ from deepseek_operator.lifecycle.actions import (
 )
 from deepseek_operator.lifecycle.clock import stamp
 from deepseek_operator.lifecycle.entries import GroupEntry
+from deepseek_operator.lifecycle.fabric import with_fabric
 from deepseek_operator.lifecycle.groups import StartWith
 from deepseek_operator.lifecycle.incidents import BROKEN_GRACE_SECONDS, drains_in_vain
 from deepseek_operator.lifecycle.judge import Judge
@@ -76,6 +77,7 @@ def decide(snapshot: Snapshot, outcome: Outcome, *, now: datetime) -> Decision:
     entries = tuple(judge.advance(entry, target=target, suspended=suspended) for entry in entries)
     entries = tuple(_warm_up_told(entry) for entry in entries if not _removed(snapshot, entry))
     entries = with_reports(entries, snapshot.reports)
+    entries = tuple(with_fabric(entry, snapshot.pods.get(entry.index, ())) for entry in entries)
     entries = tuple(with_progress(entry, snapshot, judge.preparation) for entry in entries)
     status = build_status(snapshot, outcome, entries, target=target, time=stamp(now))
     work = _Work(judge=judge, opened=judge.opened(entries))

@@ -96,6 +96,19 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FabricReport:
+    """What the preflight of an incarnation measured, the slowest of its ranks."""
+
+    incarnation: int
+    transport: str
+    """As NCCL calls it: NET/IB/GDRDMA, NET/IB, NET/OFI, NET/Socket, SHM, P2P; HCCL tells none."""
+    bus_bandwidth: str = ""
+    """GB/s (10^9 bytes), a decimal number."""
+    ranks: int = 0
+    """That have reported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WarmUp:
     """How far the image of the revision that is to come is on a serving group's nodes."""
 
@@ -159,6 +172,8 @@ class GroupEntry:
     incidents: tuple[Incident, ...] = ()
     reported: Report | None = None
     """Asked once an incarnation."""
+    fabric: FabricReport | None = None
+    """Of the present incarnation, with spec.fabric.preflight."""
     warm_up: WarmUp | None = None
     """While a revision with another image is to replace it."""
     progress: Progress | None = None
@@ -205,6 +220,7 @@ def read_entry(data: Mapping[str, Any]) -> GroupEntry:
             for item in data.get("incidents", ())
         ),
         reported=_read_report(data["memory"]) if "memory" in data else None,
+        fabric=_read_fabric(data["fabric"]) if "fabric" in data else None,
         warm_up=_read_warm_up(data["warmUp"]) if "warmUp" in data else None,
         progress=_read_progress(data["progress"]) if "progress" in data else None,
     )
@@ -251,6 +267,7 @@ def _write_entry(entry: GroupEntry, detail: _Detail) -> dict[str, Any]:
             for number, incident in enumerate(entry.incidents[: detail.incidents])
         ],
         "memory": _write_report(entry.reported, detail) if entry.reported else "",
+        "fabric": _write_fabric(entry.fabric) if entry.fabric else "",
         "warmUp": _write_warm_up(entry.warm_up, detail) if entry.warm_up else "",
         "progress": _write_progress(entry.progress) if entry.progress and detail.places else "",
     }
@@ -295,6 +312,26 @@ def _write_report(report: Report, detail: _Detail) -> dict[str, Any]:
         "unknown": first_bytes(report.unknown, detail.message_bytes),
     }
     return {key: value for key, value in data.items() if value not in ("", None)}
+
+
+def _read_fabric(data: Mapping[str, Any]) -> FabricReport:
+    return FabricReport(
+        incarnation=data["incarnation"],
+        transport=data["transport"],
+        bus_bandwidth=data.get("busBandwidthGBps", ""),
+        ranks=data.get("ranks", 0),
+    )
+
+
+def _write_fabric(report: FabricReport) -> dict[str, Any]:
+    """Typed fields of the API have no floats: the bandwidth is text."""
+    data = {
+        "incarnation": report.incarnation,
+        "transport": report.transport,
+        "busBandwidthGBps": report.bus_bandwidth,
+        "ranks": report.ranks,
+    }
+    return {key: value for key, value in data.items() if value != ""}
 
 
 def _read_progress(data: Mapping[str, Any]) -> Progress:

@@ -2,7 +2,8 @@
 
 No engine lets a lost rank rejoin a live group (docs/architecture.md, "Groups"), so each of these is one incident of
 the whole group: a rank's engine ended or was restarted, a pod is being deleted, failed, vanished or was replaced,
-or its node is gone. Restarts of init containers are not: downloads retry on their own. What ends a group because it
+or its node is gone. So is a preflight that failed: one rank alone cannot try it again. Restarts of other init
+containers are none: downloads retry on their own. What ends a group because it
 lasts too long is in ``watchdogs``.
 """
 
@@ -25,6 +26,7 @@ STABLE_SECONDS = 600
 """Serving for so long forgives earlier incidents."""
 AVOIDED_LIMIT = 4
 
+PREFLIGHT_FAILED = "PreflightFailed"
 UNCOUNTED = frozenset({"EvictionByEvictionAPI", "PreemptionByScheduler", "HoldTimeout"})
 """Nobody's fault: the group restarts without a word about its budget."""
 BROKEN_GRACE_SECONDS = 10
@@ -40,7 +42,16 @@ _DISRUPTIONS = {
 """Reasons of the pod condition DisruptionTarget
 (https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions)."""
 _OF_NODES = frozenset(
-    {"NodeLost", "EngineExited", "OOMKilled", "PodFailed", "RankUnready", "StartupDeadlineExceeded", UNHEALTHY}
+    {
+        "NodeLost",
+        "EngineExited",
+        "OOMKilled",
+        "PodFailed",
+        "RankUnready",
+        "StartupDeadlineExceeded",
+        UNHEALTHY,
+        PREFLIGHT_FAILED,
+    }
 )
 """Reasons that may lie in the node; twice on the same node and the group avoids it."""
 
@@ -64,6 +75,17 @@ def find_incident(
     working = [pod for pod in current if pod.uid not in finished]
     if ended := first_to_end([pod for pod in working if engine_ended(pod)]):
         return of_engine(ended, time)
+    if failed := _first_to_fail([pod for pod in working if pod.preflight.exit_code]):
+        return Incident(
+            time=time,
+            reason=PREFLIGHT_FAILED,
+            message=f"The preflight of rank {failed.rank} failed: {masked(failed.preflight.message.strip())}",
+            rank=failed.rank,
+            pod=failed.name,
+            node=failed.node,
+            exit_code=failed.preflight.exit_code,
+            ended=failed.preflight.since,
+        )
     checks = [_failed, _node_lost, _deleted] if all(pod.ready for pod in working) else _CHECKS_UNREADY
     for check in checks:
         for pod in working:
@@ -92,6 +114,11 @@ def first_to_end(pods: Sequence[PodRecord]) -> PodRecord | None:
     Ends are told to the second, and a leader that lost a rank may end well in the same one.
     """
     return min(pods, key=lambda pod: (pod.engine.since, pod.engine.exit_code == 0, pod.rank), default=None)
+
+
+def _first_to_fail(pods: Sequence[PodRecord]) -> PodRecord | None:
+    """Of ranks whose preflight failed the one that was first: the others ran into their time limit because of it."""
+    return min(pods, key=lambda pod: (pod.preflight.since, pod.rank), default=None)
 
 
 def of_engine(pod: PodRecord, time: str) -> Incident:

@@ -112,6 +112,8 @@ class PodRecord:
     """Name of the Job that it belongs to; empty for a rank's pod."""
     step: str = ""
     """The container that prepares weights and has not finished."""
+    preflight: ContainerRecord = ContainerRecord()
+    """The container in which all devices of the group add up a tensor; of a pod without one, unknown."""
     read_rate: int = 0
     """Bytes a second at which the weights were read ahead; 0: not told, or they were in memory."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from deepseek_operator.api.names import PREFLIGHT_CONTAINER
 from deepseek_operator.api.status import Stage
 from deepseek_operator.lifecycle.masking import masked
 from deepseek_operator.lifecycle.records import PodRecord
@@ -31,10 +32,8 @@ def stage_of(pods: Sequence[PodRecord], *, size: int) -> tuple[Stage, str]:
             return "PullingImage", f"rank {pod.rank}: {reason}"
         if reason in CONFIG_REASONS:
             return "Failed", f"rank {pod.rank}: {reason} {pod.engine.message}".rstrip()
-    if fetching := [pod for pod in pods if pod.fetching]:
-        failed = next((pod for pod in fetching if pod.init_message), None)
-        words = f"; rank {failed.rank} failed and tries again: {masked(failed.init_message.strip())}" if failed else ""
-        return "FetchingWeights", _waiting(fetching, "fetching or checking weights") + words
+    if before := _before_engines(pods):
+        return before
     if pulling := [pod for pod in pods if pod.engine.state != "running"]:
         return "PullingImage", _waiting(pulling, "container not started yet")
     if late := [pod for pod in pods if pod.rank > 0 and not pod.engine.started]:
@@ -44,6 +43,17 @@ def stage_of(pods: Sequence[PodRecord], *, size: int) -> tuple[Stage, str]:
     if waiting := [pod for pod in pods if not pod.ready]:
         return "Warming", _waiting(waiting, "not ready")
     return "Serving", ""
+
+
+def _before_engines(pods: Sequence[PodRecord]) -> tuple[Stage, str] | None:
+    """What init containers are at."""
+    if checking := [pod for pod in pods if pod.step == PREFLIGHT_CONTAINER]:
+        return "Rendezvous", _waiting(checking, "all devices of the group are to add up a tensor (preflight)")
+    if fetching := [pod for pod in pods if pod.fetching]:
+        failed = next((pod for pod in fetching if pod.init_message), None)
+        words = f"; rank {failed.rank} failed and tries again: {masked(failed.init_message.strip())}" if failed else ""
+        return "FetchingWeights", _waiting(fetching, "fetching or checking weights") + words
+    return None
 
 
 def _waiting(pods: Sequence[PodRecord], what: str) -> str:

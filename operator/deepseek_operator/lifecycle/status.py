@@ -10,6 +10,7 @@ from deepseek_operator.lifecycle.batch import WHERE, completed_condition, is_com
 from deepseek_operator.lifecycle.conditions import Condition, Truth, write_conditions
 from deepseek_operator.lifecycle.devices import devices_healthy
 from deepseek_operator.lifecycle.entries import GroupEntry, write_entries
+from deepseek_operator.lifecycle.fabric import fabric_ready
 from deepseek_operator.lifecycle.groups import StartWith, given_up
 from deepseek_operator.lifecycle.objects import REVISIONS_KEPT
 from deepseek_operator.lifecycle.outcome import Outcome
@@ -184,6 +185,7 @@ def _conditions(
             if blocked
             else "",
         ),
+        fabric_ready(outcome, active),
         _network_isolated(snapshot, outcome, active),
         runtime_supported(outcome),
         memory_as_planned(outcome, active),

@@ -30,9 +30,11 @@ class CountedNode:
     driver: str | None
     rdma: str | None
     pin: Labels
+    fabric: str = ""
+    """Preset that the labels tell of, which are part of the pin then."""
 
     @property
-    def key(self) -> tuple[str, str, str, int, str, str, str, Labels]:
+    def key(self) -> tuple[str, str, str, int, str, str, str, Labels, str]:
         """What all nodes of a class share."""
         return (
             self.vendor.name,
@@ -43,7 +45,12 @@ class CountedNode:
             self.driver or "",
             self.rdma or "",
             self.pin,
+            self.fabric,
         )
+
+
+def _joined(pin: Labels, labels: Labels) -> Labels:
+    return tuple(sorted({**dict(pin), **dict(labels)}.items())) if labels else pin
 
 
 def host_architecture(node: Node) -> str:
@@ -113,6 +120,7 @@ class NodeCounter:
         self, node: Node, vendor: Vendor, accelerator: Accelerator, *, resource: str, devices: int, pin: Labels
     ) -> CountedNode:
         """The record of a node that counts."""
+        fabric, labels = self._fabric(node, vendor)
         return CountedNode(
             node=node,
             vendor=vendor,
@@ -122,7 +130,8 @@ class NodeCounter:
             memory_gib=suitability.memory_of(accelerator, identity.memory_gib(node, vendor)),
             driver=identity.driver(node, vendor),
             rdma=self._rdma_resource(node.allocatable),
-            pin=pin,
+            pin=_joined(pin, labels),
+            fabric=fabric,
         )
 
     def _count_published(
@@ -148,6 +157,7 @@ class NodeCounter:
             return flaw
         if devices.resource is None:
             return suitability.not_requestable(node, vendor, devices, accelerator.product)
+        fabric, labels = self._fabric(node, vendor)
         return CountedNode(
             node=node,
             vendor=vendor,
@@ -157,8 +167,17 @@ class NodeCounter:
             memory_gib=suitability.memory_of(accelerator, devices.memory_gib),
             driver=devices.driver_version,
             rdma=self._rdma_resource(node.allocatable),
-            pin=labelled.pin if labelled is not None else (),
+            pin=_joined(labelled.pin if labelled is not None else (), labels),
+            fabric=fabric,
         )
+
+    def _fabric(self, node: Node, vendor: Vendor) -> tuple[str, Labels]:
+        """The preset that the node's labels tell of, and these labels."""
+        for preset in self._catalog.fabrics.values():
+            for wanted in preset.labels if vendor.name in preset.vendors else ():
+                if all(fnmatchcase(node.labels.get(key, ""), pattern) for key, pattern in wanted.items()):
+                    return preset.name, tuple((key, node.labels[key]) for key in sorted(wanted))
+        return "", ()
 
     def _rdma_resource(self, allocatable: Mapping[str, int]) -> str | None:
         ranked = ((self._rdma(name), name) for name in allocatable if "/" in name and allocatable[name] > 0)

@@ -146,6 +146,7 @@ def _chosen(plan: Plan | None) -> dict[str, Any]:
         "fabric": {
             "mode": plan.fabric.mode,
             "carrier": plan.fabric.carrier,
+            "preset": plan.fabric.preset or None,
             "rdmaResource": plan.fabric.rdma_resource,
             "rdmaCount": plan.fabric.rdma_count,
         },

@@ -62,7 +62,7 @@ class Reader:
             for label in accelerator.labels:
                 key, pattern = next(iter(label.items()))
                 self._index[accelerator.vendor, key].append((pattern, label, accelerator))
-        self._keys = tuple(sorted(_known_keys(catalog)))
+        self._keys = tuple(sorted(_known_keys(catalog) | _fabric_keys(catalog)))
         spelled = [vendor for vendor in self.vendors if vendor.values_in_keys]
         self._prefixes = tuple(f"{key}." for vendor in spelled for key in _own_keys(vendor))
 
@@ -206,6 +206,10 @@ def _own_keys(vendor: Vendor) -> Iterator[str]:
     yield from vendor.present_labels
     yield from vendor.pci_labels
     yield from vendor.refused_labels
+
+
+def _fabric_keys(catalog: Catalog) -> set[str]:
+    return {key for preset in catalog.fabrics.values() for labels in preset.labels for key in labels}
 
 
 def _known_keys(catalog: Catalog) -> set[str]:

@@ -164,6 +164,7 @@ def _class(members: Sequence[CountedNode], catalog: Catalog) -> HardwareClass:
         cpu_millicores=min(node.allocatable.get("cpu", 0) for node in nodes),
         memory_bytes=min(node.allocatable.get("memory", 0) for node in nodes),
         nodes=tuple(node.name for node in nodes),
+        fabric=first.fabric,
     )
 
 

@@ -116,6 +116,8 @@ class HardwareClass:
     """With a topology key: its values and their nodes."""
     avoided: tuple[tuple[str, str], ...] = ()
     """Labels of nodes that share or partition their devices and that ``node_labels`` would let pods onto."""
+    fabric: str = ""
+    """Preset of the fabric that the nodes' labels tell of; pods are pinned to them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +232,8 @@ class FabricPlan:
 
     node: the group stays inside one.
     """
+    preset: str = ""
+    """Name in catalog/fabrics/presets.yaml; empty: nothing is added to the pods."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

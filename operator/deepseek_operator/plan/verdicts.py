@@ -7,7 +7,7 @@ from typing import Final
 
 from deepseek_operator.plan import occupancy
 from deepseek_operator.plan.assessment import Option
-from deepseek_operator.plan.fabric import HOW_TO_CARRY
+from deepseek_operator.plan.fabric import HOW_TO_CARRY, unseen_needs
 from deepseek_operator.plan.footprint import GIB
 from deepseek_operator.plan.grounds import Question
 from deepseek_operator.plan.requests import requests
@@ -124,6 +124,7 @@ def _of_host(best: Option) -> Iterator[str]:
 
 
 def _of_engine(question: Question, best: Option) -> Iterator[str]:
+    yield from unseen_needs(best.fabric, question.spec.pod_template.annotations, question.catalog)
     if not best.engine.image_verified:
         yield f"image {best.engine.image} was not seen published: {best.engine.image_source}"
     if question.spec.engine.image is not None and best.engine.version != best.release.version:

@@ -66,8 +66,8 @@ def engine_container(
             launch.readiness_probe, launch, period=launch.probe_period_seconds, failures=_READINESS_FAILURES
         ),
         "lifecycle": {"preStop": {"exec": {"command": ["/bin/sleep", _BEFORE_SIGTERM_SECONDS]}}},
-        "resources": _resources(plan),
-        "securityContext": container_security(locks_memory=plan.fabric.rdma_resource is not None, runs_sshd=launch.ssh),
+        "resources": _resources(plan, launch),
+        "securityContext": container_security(locks_memory=_locks_memory(plan), runs_sshd=launch.ssh),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": mounts,
     }
@@ -135,7 +135,12 @@ def _probe(command: Iterable[str], launch: Launch, *, period: int, failures: int
     }
 
 
-def _resources(plan: Plan) -> dict[str, Any]:
+def _locks_memory(plan: Plan) -> bool:
+    """Adapters register memory; on some clouds they come without a resource."""
+    return plan.fabric.rdma_resource is not None or plan.fabric.carrier == "rdma"
+
+
+def _resources(plan: Plan, launch: Launch) -> dict[str, Any]:
     """Devices and RDMA as request and limit, CPU and memory as request only.
 
     /dev/shm and the page cache of the weights count as the pod's memory: a limit would have to foresee
@@ -145,6 +150,7 @@ def _resources(plan: Plan) -> dict[str, Any]:
     devices = {plan.hardware.resource: str(plan.accelerators_per_node)}
     if plan.fabric.rdma_resource is not None:
         devices[plan.fabric.rdma_resource] = str(plan.fabric.rdma_count)
+    devices |= launch.resources
     requests = {
         "cpu": cpu_quantity(plan.requests.cpu_millicores),
         "memory": byte_quantity(plan.requests.memory_bytes),

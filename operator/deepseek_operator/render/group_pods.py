@@ -10,6 +10,7 @@ from deepseek_operator.api.names import (
     GROUP_LABEL,
     IMMUTABLE_HASH_ANNOTATION,
     INCARNATION_LABEL,
+    PREFLIGHT_CONTAINER,
     REVISION_COPY_ANNOTATION,
     REVISION_LABEL,
     TEMPLATE_HASH_ANNOTATION,
@@ -62,12 +63,12 @@ def _template(owner: Owner, index: int, revision: RevisionContent, *, incarnatio
     }
     for term in _affinity_terms(template, "podAffinity"):
         term["labelSelector"] = {"matchLabels": pod_selector(owner, index)}
-    engine = _engine(template)
-    engine["env"] = [
-        {"name": "GROUP", "value": str(index)},
-        {"name": "LEADER_ADDRESS", "value": leader},
-        *engine["env"],
-    ]
+    for container in _members(template):
+        container["env"] = [
+            {"name": "GROUP", "value": str(index)},
+            {"name": "LEADER_ADDRESS", "value": leader},
+            *container["env"],
+        ]
     if revision.nodes_per_group > 1:
         template["spec"]["affinity"]["podAntiAffinity"] = _one_pod_a_node(pod_selector(owner, index))
     return template
@@ -86,9 +87,14 @@ def _affinity_terms(template: Mapping[str, Any], kind: str) -> list[dict[str, An
     return terms
 
 
-def _engine(template: Mapping[str, Any]) -> dict[str, Any]:
-    containers: list[dict[str, Any]] = template["spec"]["containers"]
-    return next(container for container in containers if container["name"] == ENGINE_CONTAINER)
+def _members(template: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The containers in which a rank meets the others."""
+    spec = template["spec"]
+    return [
+        container
+        for container in (*spec["containers"], *spec.get("initContainers", ()))
+        if container["name"] in (ENGINE_CONTAINER, PREFLIGHT_CONTAINER)
+    ]
 
 
 def _one_pod_a_node(selector: Mapping[str, str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from deepseek_operator.render import batch, kernels, weights
 from deepseek_operator.render.container import engine_container
 from deepseek_operator.render.gang import SCHEDULERS
 from deepseek_operator.render.owner import Owner, labels
+from deepseek_operator.render.preflight import preflight_container
 from deepseek_operator.render.quantity import byte_quantity
 from deepseek_operator.render.secret import ssh_volume
 from deepseek_operator.render.security import pod_security
@@ -41,7 +42,7 @@ def pod_template(*, owner: Owner, spec: Spec, plan: Plan, launch: Launch, revisi
     return {
         "metadata": {
             "labels": {**extra.labels, **_INJECTION_LABELS, **labels(owner), REVISION_LABEL: revision},
-            "annotations": {**extra.annotations, **_INJECTION_ANNOTATIONS},
+            "annotations": {**launch.annotations, **extra.annotations, **_INJECTION_ANNOTATIONS},
         },
         "spec": {
             **_identity(spec),
@@ -169,9 +170,14 @@ def _containers(owner: Owner, spec: Spec, plan: Plan, launch: Launch) -> dict[st
     extra = user_mounts(spec)
     # Only a path:/// source lies in a volume of the user's; no other may keep the weights from being prepared.
     needed = extra if plan.weights.source.startswith("path://") else []
+    engine = engine_container(owner, spec, plan, launch, mounts=own_mounts + extra)
+    preflight = preflight_container(engine, launch)
     return {
-        "initContainers": weights_containers(spec, plan.weights, user_mounts=needed),
-        "containers": [engine_container(owner, spec, plan, launch, mounts=own_mounts + extra)],
+        "initContainers": [
+            *([preflight] if preflight else []),
+            *weights_containers(spec, plan.weights, user_mounts=needed),
+        ],
+        "containers": [engine],
         "volumes": own_volumes + weights.volumes(plan.weights) + user_volumes,
         "terminationGracePeriodSeconds": launch.termination_grace_seconds,
     }

@@ -120,6 +120,7 @@ def plan(
             rdma_resource=rdma,
             rdma_count=1 if rdma else 0,
             carrier=carrier,
+            preset={"tcp": "pod-network", "host": "host-network", "node": ""}.get(carrier, carrier),
         ),
         requests=Requests(accelerators=8, cpu_millicores=64_000, memory_bytes=512 * GIB, shm_bytes=64 * GIB),
         mtp=False,

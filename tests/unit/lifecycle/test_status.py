@@ -180,7 +180,7 @@ def test_conditions_of(state: str) -> None:
     make, expected = STATES[state]
     cluster = make()
     # What is reported, and which flaws are known, have tests of their own (test_reported, test_runtime, test_devices).
-    elsewhere = {"MemoryAsPlanned", "RuntimeSupported", "DevicesHealthy"}
+    elsewhere = {"FabricReady", "MemoryAsPlanned", "RuntimeSupported", "DevicesHealthy"}
     told = [c for c in cluster.status["conditions"] if c["type"] not in elsewhere]
     conditions = [f"{c['type']}={c['status']}/{c['reason']}" for c in told]
     assert conditions == expected.split()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from deepseek_operator.api.resource import Spec
-from deepseek_operator.catalog.types import Mount
+from deepseek_operator.catalog.fabric_types import Mount
 from deepseek_operator.engines.types import Launch
 from deepseek_operator.plan.types import (
     Conversion,
