@@ -14,7 +14,7 @@ INCIDENTS_KEPT = 3
 LOG_BYTES: Final = 2048
 """Of the last lines that are kept of the latest incident."""
 GIB: Final = 2**30
-GROUPS_LIMIT = 48 * 1024
+GROUPS_LIMIT = 46 * 1024
 """Bytes of all entries together: leaves the plan and the conditions their share of the 64 KiB of status."""
 
 
