@@ -26,7 +26,7 @@ TYPES = (
     "RuntimeSupported",
     "DevicesHealthy",
 )
-MESSAGE_LIMIT = 2048
+MESSAGE_LIMIT = 1792
 """Bytes."""
 
 

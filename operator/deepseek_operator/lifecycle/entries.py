@@ -14,7 +14,7 @@ INCIDENTS_KEPT = 3
 LOG_BYTES: Final = 2048
 """Of the last lines that are kept of the latest incident."""
 GIB: Final = 2**30
-GROUPS_LIMIT = 46 * 1024
+GROUPS_LIMIT = 48 * 1024
 """Bytes of all entries together: leaves the plan and the conditions their share of the 64 KiB of status."""
 
 
@@ -267,7 +267,7 @@ def _write_entry(entry: GroupEntry, detail: _Detail) -> dict[str, Any]:
             for number, incident in enumerate(entry.incidents[: detail.incidents])
         ],
         "memory": _write_report(entry.reported, detail) if entry.reported else "",
-        "fabric": _write_fabric(entry.fabric) if entry.fabric else "",
+        "fabric": _write_fabric(entry.fabric) if entry.fabric and detail.places else "",
         "warmUp": _write_warm_up(entry.warm_up, detail) if entry.warm_up else "",
         "progress": _write_progress(entry.progress) if entry.progress and detail.places else "",
     }

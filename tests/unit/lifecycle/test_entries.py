@@ -10,6 +10,7 @@ import pytest
 from deepseek_operator.api.status import Group
 from deepseek_operator.lifecycle.entries import (
     GROUPS_LIMIT,
+    FabricReport,
     GroupEntry,
     Incident,
     Member,
@@ -41,6 +42,7 @@ FULL = GroupEntry(
     avoided_nodes=("node-9",),
     warm_up=WarmUp(template_hash="0123", since="2026-01-01T12:00:00Z", state="Failing", message="m"),
     reported=Report(incarnation=12, kv_tokens=283_739, weights_gib=40.25),
+    fabric=FabricReport(incarnation=12, transport="NET/IB/GDRDMA", bus_bandwidth="45.1", ranks=2),
     progress=Progress(phase="fetch", bytes_done=5, bytes_total=9, bytes_per_second=2, seconds_left=2),
     incidents=(
         Incident(
@@ -105,6 +107,8 @@ def worst(index: int, *, letter: str) -> GroupEntry:
         FULL,
         index=index,
         stable_since="",
+        # A batch that is complete has one group, and no failure any more.
+        completed="",
         message=letter * 900,
         members=members,
         incidents=(incident,) * 3,
