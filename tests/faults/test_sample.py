@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import secrets
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,8 @@ from e2e.cluster import Cluster
 from e2e.faults.matrix import NODES_A_CASE, add_nodes, run_matrix
 from tests.world import Kubectl
 
-SEED = int(os.environ.get("FAULTS_SEED") or secrets.randbelow(10**6))
+SEED = int(os.environ.get("FAULTS_SEED") or 1)
+"""One and the same unless asked otherwise: a change is blamed for what it broke, and `make faults` looks further."""
 SECONDS = float(os.environ.get("FAULTS_SECONDS") or 150)
 AT_ONCE = 4
 CASES = 12
