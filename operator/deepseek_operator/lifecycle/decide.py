@@ -37,7 +37,7 @@ from deepseek_operator.lifecycle.objects import group_children, groups_of, mend,
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.preparation import with_progress
 from deepseek_operator.lifecycle.pulls import work
-from deepseek_operator.lifecycle.records import BatchRecord, PodRecord, Snapshot, WorkloadRecord
+from deepseek_operator.lifecycle.records import BatchRecord, JobRecord, PodRecord, Snapshot, WorkloadRecord
 from deepseek_operator.lifecycle.reported import with_reports
 from deepseek_operator.lifecycle.rollout import plan_groups
 from deepseek_operator.lifecycle.settled import Question, is_settled, settle
@@ -51,7 +51,6 @@ from deepseek_operator.render.gang import pod_group
 from deepseek_operator.render.owner import Owner, group_labels
 from deepseek_operator.render.revision import RevisionContent, controller_revision
 from deepseek_operator.render.secret import keys_secret, needs_ssh, ssh_secret
-from deepseek_operator.render.weights_job import KIND as JOB
 
 
 def decide(snapshot: Snapshot, outcome: Outcome, *, now: datetime) -> Decision:
@@ -212,9 +211,10 @@ class _Work:
         if job is not None and spec.replicas and not spec.suspend:
             yield from mend([job], self.snapshot.children)
         wanted = job["metadata"]["name"] if job else ""
-        for (kind, name), child in self.snapshot.children.items():
-            if kind == JOB and name != wanted:
-                yield Delete(kind=kind, name=name, uid=child.uid)
+        for child in self.snapshot.children.values():
+            # A group's own Job is none of these.
+            if isinstance(child, JobRecord) and child.name != wanted:
+                yield Delete(kind=child.kind, name=child.name, uid=child.uid)
 
     def _drop_api(self) -> Iterator[Action]:
         """What an earlier spec's engine served under the deployment's name, once nothing of it runs."""
