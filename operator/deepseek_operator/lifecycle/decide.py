@@ -149,7 +149,7 @@ class _Work:
 
     def actions(self, entries: Sequence[GroupEntry]) -> Iterator[Action]:
         """Stops come first: nothing that fails may keep a group from ending as one."""
-        starting = any(self._starts(entry) or self._lacks_config(entry) for entry in entries)
+        starting = any(self._starts_now(entry) or self._lacks_config(entry) for entry in entries)
         for entry in entries:
             yield from self._stop(entry)
         for entry in entries:
@@ -335,10 +335,12 @@ class _Work:
     def _start(self, entry: GroupEntry, owner: WorkloadRecord | None, content: RevisionContent) -> Iterator[Action]:
         *others, workload = self._objects(entry, content)
         yield from mend((each for each in others if each["kind"] != POD_GROUP), self.snapshot.children)
+        if not self._starts_now(entry):
+            return
         yield from (EnsurePodGroup(manifest=each) for each in others if each["kind"] == POD_GROUP)
         if owner is not None and owner.immutable_hash != content.immutable_hash:
             yield Delete(kind=owner.kind, name=owner.name, uid=owner.uid)
-        elif not self.snapshot.pods.get(entry.index) and not self.judge.held_for_weights(entry):
+        elif not self.snapshot.pods.get(entry.index):
             yield from self._lost_claims(entry, content)
             selector = group_labels(self._owner, entry.index)
             yield StartGroup(
@@ -378,3 +380,7 @@ class _Work:
         return (
             entry.intent == "Run" and not entry.completed and (owner is None or owner.incarnation != entry.incarnation)
         )
+
+    def _starts_now(self, entry: GroupEntry) -> bool:
+        """And nothing that takes hours comes first: what is made at a start is not asked for until then."""
+        return self._starts(entry) and not self.judge.held_for_weights(entry)
