@@ -22,7 +22,7 @@
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
-# Created are pods that bring a changed image to a node; ranks are made by their StatefulSets.
+# Created are pods that bring a changed image to a node; ranks are made by their StatefulSets or Jobs.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, create, delete]
@@ -41,9 +41,6 @@
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get, create, delete]
-- apiGroups: [batch]
-  resources: [jobs]
-  verbs: [get, list, watch, create, patch, delete]
 # Of the gang scheduler that spec.scheduling.gang names, where one is installed.
 - apiGroups: [scheduling.x-k8s.io, scheduling.run.ai, scheduling.k8s.io]
   resources: [podgroups]

@@ -18,7 +18,6 @@ DeviceClass            list at verify      list
 ResourceClaim          list at planning    list
 ConfigMap              own watch, or read  get list watch
 Secret                 never read          create
-Job                    kopf watch          get list watch create patch delete
 PersistentVolume       read when it exists get create patch
 PersistentVolumeClaim  with its volume     get create delete
 Event                  read while stuck    list create

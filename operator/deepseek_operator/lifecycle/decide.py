@@ -37,7 +37,7 @@ from deepseek_operator.lifecycle.objects import group_children, groups_of, mend,
 from deepseek_operator.lifecycle.outcome import Outcome
 from deepseek_operator.lifecycle.preparation import with_progress
 from deepseek_operator.lifecycle.pulls import work
-from deepseek_operator.lifecycle.records import BatchRecord, PodRecord, Snapshot, WorkloadRecord
+from deepseek_operator.lifecycle.records import BatchRecord, JobRecord, PodRecord, Snapshot, WorkloadRecord
 from deepseek_operator.lifecycle.reported import with_reports
 from deepseek_operator.lifecycle.rollout import plan_groups
 from deepseek_operator.lifecycle.settled import Question, is_settled, settle
@@ -51,7 +51,6 @@ from deepseek_operator.render.gang import pod_group
 from deepseek_operator.render.owner import Owner, group_labels
 from deepseek_operator.render.revision import RevisionContent, controller_revision
 from deepseek_operator.render.secret import keys_secret, needs_ssh, ssh_secret
-from deepseek_operator.render.weights_job import KIND as JOB
 
 
 def decide(snapshot: Snapshot, outcome: Outcome, *, now: datetime) -> Decision:
@@ -150,7 +149,7 @@ class _Work:
 
     def actions(self, entries: Sequence[GroupEntry]) -> Iterator[Action]:
         """Stops come first: nothing that fails may keep a group from ending as one."""
-        starting = any(self._starts(entry) or self._lacks_config(entry) for entry in entries)
+        starting = any(self._starts_now(entry) or self._lacks_config(entry) for entry in entries)
         for entry in entries:
             yield from self._stop(entry)
         for entry in entries:
@@ -212,9 +211,10 @@ class _Work:
         if job is not None and spec.replicas and not spec.suspend:
             yield from mend([job], self.snapshot.children)
         wanted = job["metadata"]["name"] if job else ""
-        for (kind, name), child in self.snapshot.children.items():
-            if kind == JOB and name != wanted:
-                yield Delete(kind=kind, name=name, uid=child.uid)
+        for child in self.snapshot.children.values():
+            # A group's own Job is none of these.
+            if isinstance(child, JobRecord) and child.name != wanted:
+                yield Delete(kind=child.kind, name=child.name, uid=child.uid)
 
     def _drop_api(self) -> Iterator[Action]:
         """What an earlier spec's engine served under the deployment's name, once nothing of it runs."""
@@ -335,10 +335,12 @@ class _Work:
     def _start(self, entry: GroupEntry, owner: WorkloadRecord | None, content: RevisionContent) -> Iterator[Action]:
         *others, workload = self._objects(entry, content)
         yield from mend((each for each in others if each["kind"] != POD_GROUP), self.snapshot.children)
+        if not self._starts_now(entry):
+            return
         yield from (EnsurePodGroup(manifest=each) for each in others if each["kind"] == POD_GROUP)
         if owner is not None and owner.immutable_hash != content.immutable_hash:
             yield Delete(kind=owner.kind, name=owner.name, uid=owner.uid)
-        elif not self.snapshot.pods.get(entry.index) and not self.judge.held_for_weights(entry):
+        elif not self.snapshot.pods.get(entry.index):
             yield from self._lost_claims(entry, content)
             selector = group_labels(self._owner, entry.index)
             yield StartGroup(
@@ -378,3 +380,7 @@ class _Work:
         return (
             entry.intent == "Run" and not entry.completed and (owner is None or owner.incarnation != entry.incarnation)
         )
+
+    def _starts_now(self, entry: GroupEntry) -> bool:
+        """And nothing that takes hours comes first: what is made at a start is not asked for until then."""
+        return self._starts(entry) and not self.judge.held_for_weights(entry)

@@ -62,9 +62,9 @@ def _one(cluster: PureCluster, name: str, body: Mapping[str, Any]) -> None:
 
 
 def jobs(cluster: PureCluster) -> None:
-    """Each index of a Job that has not ended gets a pod once; backoffLimit 0 allows no second."""
+    """Each index of a group's Job that has not ended gets a pod once; backoffLimit 0 allows no second."""
     for (kind, name), body in list(cluster.objects.items()):
-        if kind != "Job" or body["status"].get("conditions"):
+        if kind != "Job" or "completions" not in body["spec"] or body["status"].get("conditions"):
             continue
         group, uid = int(name.rpartition("-g")[2]), body["metadata"]["uid"]
         had = {found.rank for found in cluster.pods if found.group == group}

@@ -56,6 +56,16 @@ def test_no_rank_exists_before_the_job_of_a_shared_claim_is_complete() -> None:
     assert cluster.condition("WeightsReady")["status"] == "True"
 
 
+@pytest.mark.parametrize("gang", ["none", "coscheduling"])
+def test_while_groups_wait_for_weights_nothing_is_asked_for_twice(gang: str) -> None:
+    cluster = shared(scheduling={"gang": gang})
+    cluster.settle()
+    assert cluster.step().actions == ()
+    complete(cluster)
+    made = {type(action).__name__ for action in cluster.step().actions}
+    assert made == {"CreateOnce", "StartGroup"} | ({"EnsurePodGroup"} if gang != "none" else set())
+
+
 def test_a_settled_cluster_with_a_complete_job_sees_no_more_writes() -> None:
     cluster = shared()
     cluster.settle()
