@@ -53,8 +53,8 @@ def refused(tmp_path: Path, text: str) -> list[str]:
         ),
         pytest.param(
             HEAD + "spec: {model: m, precision: fp4}",
-            "spec.precision: 'fp4' is not known; use 'auto', 'fp8', 'bf16', 'int8', 'w4a8', 'w4afp8', 'awq', 'nvfp4' "
-            "or 'mxfp4' (NotSupported)",
+            "spec.precision: 'fp4' is not known; use 'auto', 'fp8', 'bf16', 'int8', 'w4a8', 'w4afp8', 'awq', 'gptq', "
+            "'nvfp4' or 'mxfp4' (NotSupported)",
             id="unknown value",
         ),
         pytest.param(
