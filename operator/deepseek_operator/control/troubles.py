@@ -1,4 +1,4 @@
-"""Why pods do not come: Warning events of a StatefulSet or a pod, read while a group is stuck and only then.
+"""Why pods do not come: Warning events of a workload, a Job or a pod, read while a group is stuck and only then.
 
 What keeps pods from being created (Pod Security, a quota, a webhook) and containers from starting (sandbox, volumes)
 stands in Events alone. They are read for the objects of groups that have not moved for a while, at most one list an
@@ -17,7 +17,7 @@ from deepseek_operator.control import kinds
 from deepseek_operator.control.client import ApiError, KubeClient, UnreachableError
 from deepseek_operator.lifecycle.clock import moment
 from deepseek_operator.lifecycle.masking import masked
-from deepseek_operator.lifecycle.records import Snapshot
+from deepseek_operator.lifecycle.records import JobRecord, Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Troubles:
         self._found: dict[str, tuple[float, str]] = {}
 
     def known(self, snapshot: Snapshot) -> Mapping[str, str]:
-        """Explanations that were found, by the UID of the StatefulSet or pod; empty when nothing is stuck."""
+        """Explanations that were found, by the UID of the workload, Job or pod; empty when nothing is stuck."""
         stuck = _stuck(snapshot, now=self._client.clock.now())
         return {uid: self._found[uid][1] for uid in stuck if self._found.get(uid, (0.0, ""))[1]}
 
@@ -48,7 +48,7 @@ class Troubles:
         now = time.monotonic()
         self._found = {uid: known for uid, known in self._found.items() if now - known[0] < 2 * FRESH_SECONDS}
         changed = False
-        for uid in list(_stuck(snapshot, now=self._client.clock.now()))[:OBJECTS_LIMIT]:
+        for uid in list(dict.fromkeys(_stuck(snapshot, now=self._client.clock.now())))[:OBJECTS_LIMIT]:
             asked, before = self._found.get(uid, (float("-inf"), ""))
             if now - asked < FRESH_SECONDS:
                 continue
@@ -83,7 +83,11 @@ def _stuck(snapshot: Snapshot, *, now: datetime) -> Iterator[str]:
             continue
         if group["stage"] == "Pending" and (owner := snapshot.workloads.get(group["index"])):
             yield owner.uid
-        for pod in snapshot.pods.get(group["index"], ()):
+        pods = snapshot.pods.get(group["index"], ())
+        if group["stage"] == "FetchingWeights" and not pods:
+            # It waits for the Job of a shared claim.
+            yield from (c.uid for c in snapshot.children.values() if isinstance(c, JobRecord) and not c.complete)
+        for pod in pods:
             if pod.scheduled and pod.engine.state != "running":
                 yield pod.uid
 

@@ -66,6 +66,8 @@ def preparation(snapshot: Snapshot, outcome: Outcome) -> Preparation:
         owner = Owner(name=deployment.name, namespace=deployment.namespace, uid=deployment.uid)
         job = weights_job(owner, outcome.spec, outcome.plan)
     seen = snapshot.children.get((KIND, job["metadata"]["name"])) if job else None
+    if isinstance(seen, JobRecord):
+        seen = replace(seen, trouble=seen.trouble or snapshot.troubles.get(seen.uid, ""))
     pods = tuple(pod for pod in snapshot.preparing if job and pod.job == job["metadata"]["name"] and not pod.deleting)
     return Preparation(
         job=job,

@@ -257,7 +257,7 @@ class Snapshot:
     nodes: Mapping[str, NodeRecord] = field(default_factory=dict)
     """Nodes of the pods; one that is missing is gone."""
     troubles: Mapping[str, str] = field(default_factory=dict)
-    """Why the deployment, a StatefulSet or a pod makes no progress, by UID."""
+    """Why the deployment, a workload, a Job or a pod makes no progress, by UID."""
     preparing: tuple[PodRecord, ...] = ()
     """Pods of our Jobs."""
     progress: Mapping[str, Progress] = field(default_factory=dict)
