@@ -179,6 +179,11 @@ class GroupEntry:
     progress: Progress | None = None
     """Of the weights, while they are prepared."""
 
+    @property
+    def working(self) -> bool:
+        """It serves, or is a batch that runs: what stops it costs somebody something."""
+        return self.ready or self.stage == "Running"
+
 
 def read_entry(data: Mapping[str, Any]) -> GroupEntry:
     """A group's entry from ``status.groups[]``."""

@@ -131,12 +131,12 @@ class Judge:
         Cordoning alone stops nothing: the budget is open, but nobody evicts.
         """
         active = [entry for entry in entries if entry.intent != "Remove"]
-        spare = sum(entry.ready for entry in active) - (len(active) - max(1, self.policy.max_unavailable))
+        spare = sum(entry.working for entry in active) - (len(active) - max(1, self.policy.max_unavailable))
         opened: set[int] = set()
         for entry in active:
             if not self.draining(entry.index):
                 continue
-            if entry.ready:
+            if entry.working:
                 if spare <= 0:
                     continue
                 spare -= 1

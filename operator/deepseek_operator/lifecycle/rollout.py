@@ -115,13 +115,13 @@ def _replace_outdated(
 ) -> tuple[GroupEntry, ...]:
     active = [entry for entry in entries if entry.intent != "Remove"]
     old = [entry for entry in active if entry.intent == "Run" and outdated(entry, target)]
-    idle = [entry for entry in old if not entry.ready]
-    serving = [entry for entry in old if entry.ready and entry.index not in held]
-    spare = sum(entry.ready for entry in active) - (desired - policy.max_unavailable)
+    idle = [entry for entry in old if not entry.working]
+    serving = [entry for entry in old if entry.working and entry.index not in held]
+    spare = sum(entry.working for entry in active) - (desired - policy.max_unavailable)
     leaving = [*idle, *serving[: max(0, spare) if prepared else 0]]
     # A surge is over when the old group that it replaced goes for good.
     beyond = len(active) - desired
-    removed = {entry.index for entry in [entry for entry in leaving if entry.ready][: max(0, beyond)]}
+    removed = {entry.index for entry in [entry for entry in leaving if entry.working][: max(0, beyond)]}
     stopped = {entry.index for entry in leaving} - removed
     why = f"replaced by revision {target.revision}"
 

@@ -115,3 +115,12 @@ def test_a_surge_group_of_a_bad_revision_is_removed_when_the_spec_goes_back() ->
 def test_a_bad_revision_never_takes_a_serving_group_beyond_what_may_be_unavailable() -> None:
     groups = [on_other(0, ready=False), serving_entry(1), serving_entry(2)]
     assert planned(*groups, desired=3, target=OTHER) == {0: "Run", 1: "Run", 2: "Run"}
+
+
+def test_a_batch_that_runs_is_stopped_only_when_the_weights_of_what_replaces_it_are_there() -> None:
+    running = replace(on_other(0, ready=False), stage="Running")
+    for prepared, intent in ((False, "Run"), (True, "Stop")):
+        (left,) = plan_groups(
+            [running], desired=1, suspended=False, target=TARGET, policy=POLICY, now=NOW, prepared=prepared
+        )
+        assert left.intent == intent
