@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints
 
 from deepseek_operator.api.base import Model
 from deepseek_operator.api.config import OperatorConfig
-from deepseek_operator.api.resource import LabelKey, LabelValue, ObjectName
+from deepseek_operator.api.words import LabelKey, LabelValue, ObjectName
 
 Free = dict[str, Any]
 """A part of a Kubernetes object, checked by the API server."""

@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from deepseek_operator import __version__
 from deepseek_operator.api.base import Model
-from deepseek_operator.api.resource import LabelKey, LabelValue
+from deepseek_operator.api.words import LabelKey, LabelValue
 
 
 class WeightsConfig(Model):

@@ -13,19 +13,9 @@ from pydantic import Field, StringConstraints
 
 from deepseek_operator.api.base import Model
 from deepseek_operator.api.names import MAX_REPLICAS
-
-Word = Annotated[str, StringConstraints(min_length=1, max_length=253)]
-LabelValue = Annotated[str, StringConstraints(max_length=63, pattern=r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")]
-LabelKey = Annotated[
-    str,
-    StringConstraints(
-        min_length=1,
-        max_length=317,
-        pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$",
-    ),
-]
-ObjectName = Annotated[str, StringConstraints(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
-Quantity = Annotated[str, StringConstraints(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?|Ki)?$")]
+from deepseek_operator.api.operation import Recovery, Rollout, Scheduling, Startup
+from deepseek_operator.api.pod_template import PodTemplate
+from deepseek_operator.api.words import LabelKey, LabelValue, ObjectName, Word
 
 VolumePath = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=r"^[^/].*$")]
 
@@ -35,7 +25,6 @@ EngineName = Literal["sglang", "vllm", "lmdeploy", "tensorrt-llm", "deepseek-inf
 Backend = Literal["mp", "ray"]
 Vendor = Literal["nvidia", "amd", "ascend"]
 FabricMode = Literal["pod", "host"]
-Gang = Literal["none", "kubernetes", "volcano", "coscheduling", "kueue", "kai"]
 
 
 class Context(Model):
@@ -229,76 +218,6 @@ class Access(Model):
     """Peers that may reach the API port. Default: the same namespace."""
 
 
-class Toleration(Model):
-    """A toleration of the pods; the accelerator's own taint is tolerated without asking."""
-
-    key: LabelKey | None = None
-    """Taint key; empty with operator Exists tolerates everything."""
-    operator: Literal["Exists", "Equal"] = "Equal"
-    """Exists or Equal."""
-    value: LabelValue | None = None
-    """Taint value, with Equal."""
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    """Taint effect; empty matches all."""
-
-
-class Scheduling(Model):
-    """How the pods are scheduled."""
-
-    tolerations: Annotated[list[Toleration], Field(max_length=32)] = []
-    """Further tolerations; nodes with other taints are not planned on."""
-    priority_class_name: ObjectName | None = None
-    """PriorityClass of the pods."""
-    scheduler_name: ObjectName | None = None
-    """Scheduler of the pods."""
-    topology_key: LabelKey | None = None
-    """Node label whose value all nodes of a group must share, e.g. nvidia.com/gpu.clique or
-    topology.kubernetes.io/zone. Groups may differ; nodes without the label are not planned on."""
-    gang: Gang = "none"
-    """Gang scheduler that places the pods of a group together. kubernetes: the cluster's own (feature gate
-    GenericWorkload); coscheduling: the plugin of scheduler-plugins. It must be installed. Default: none; half-placed
-    groups then let their nodes go (`holdTimeoutSeconds`)."""
-    queue: ObjectName | None = None
-    """Queue of Volcano, Kueue or KAI."""
-    hold_timeout_seconds: Annotated[int, Field(ge=30, le=86_400)] = 600
-    """A group of which only some pods found a node lets them go after so long, so that two half groups do not keep
-    each other from starting; it tries again later."""
-
-
-class Rollout(Model):
-    """How a changed spec reaches the groups; always whole groups."""
-
-    max_unavailable: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] = 1
-    """Groups that may be down at once because of the change."""
-    max_surge: Annotated[int, Field(ge=0, le=MAX_REPLICAS)] = 0
-    """Groups that may exist beyond `replicas` meanwhile; they need accelerators of their own."""
-    warm_up_seconds: Annotated[int, Field(ge=0, le=86_400)] = 1800
-    """A changed image is brought to the nodes of a serving group before it is stopped, so that it is down only while it
-    starts. An image that does not arrive within so long is not waited for, except when it cannot be pulled: then the
-    old groups go on serving. 0: stop at once."""
-
-
-class Recovery(Model):
-    """How patient the operator is with a group that does not serve as it should."""
-
-    max_restarts: Annotated[int, Field(ge=0, le=1000)] = 8
-    """Restarts in a row, because of incidents, before the group is given up until the spec changes. Serving for ten
-    minutes starts the count anew; evictions and preemptions do not count."""
-    node_lost_after_seconds: Annotated[int, Field(ge=10, le=86_400)] = 180
-    """A node that is not ready for longer counts as lost: its group is stopped, its pod deleted by force."""
-    unready_after_seconds: Annotated[int, Field(ge=10, le=86_400)] = 300
-    """A rank that served and is not ready for longer, though its pod runs, counts as hung."""
-    rendezvous_after_seconds: Annotated[int, Field(ge=30, le=86_400)] = 900
-    """Engines that all run and have not all met for longer count as failed."""
-
-
-class Startup(Model):
-    """How long a start may take."""
-
-    deadline_seconds: Annotated[int, Field(ge=60, le=604_800)] | None = None
-    """From the start of the engines to serving. Default: from the size of the weights, at least an hour."""
-
-
 class Prompts(Model):
     """Where the prompts of a batch are. Exactly one volume."""
 
@@ -330,47 +249,6 @@ class Batch(Model):
     """Most tokens of an answer."""
     temperature: Annotated[str, StringConstraints(max_length=8, pattern=r"^[0-9](\.[0-9]{1,3})?$")] = "0.2"
     """Temperature of sampling, a decimal number; 0 takes the likeliest token."""
-
-
-class Volume(Model):
-    """A volume of the pods. Exactly one source."""
-
-    name: Annotated[str, StringConstraints(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
-    """Name."""
-    persistent_volume_claim: ObjectName | None = None
-    """An existing claim, ReadWriteMany or ReadOnlyMany where a group spans nodes."""
-    config_map: ObjectName | None = None
-    """A ConfigMap."""
-    secret: ObjectName | None = None
-    """A Secret."""
-    host_path: Annotated[str, StringConstraints(max_length=4096, pattern=r"^/.*$")] | None = None
-    """A directory of the node; must be allowed by the operator's configuration."""
-
-
-class VolumeMount(Model):
-    """Where a volume appears in the engine container."""
-
-    name: Annotated[str, StringConstraints(max_length=63)]
-    """Name of a volume of podTemplate."""
-    mount_path: Annotated[str, StringConstraints(max_length=4096, pattern=r"^/[^:]*$")]
-    """Directory in the container."""
-    read_only: bool = True
-    """Mount read-only."""
-
-
-class PodTemplate(Model):
-    """Additions to the pods, out of a closed list."""
-
-    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=32)] = {}
-    """Further labels. The operator's own are refused."""
-    annotations: Annotated[
-        dict[LabelKey, Annotated[str, StringConstraints(max_length=4096)]], Field(max_length=32)
-    ] = {}
-    """Further annotations. The operator's own are refused."""
-    volumes: Annotated[list[Volume], Field(max_length=16)] = []
-    """Further volumes."""
-    volume_mounts: Annotated[list[VolumeMount], Field(max_length=16)] = []
-    """Mounts of those volumes in the engine container."""
 
 
 class Spec(Model):

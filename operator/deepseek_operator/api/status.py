@@ -11,7 +11,8 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, StringConstraints
 
 from deepseek_operator.api.base import Model
-from deepseek_operator.api.resource import Vendor, Word
+from deepseek_operator.api.resource import Vendor
+from deepseek_operator.api.words import Word
 
 Reason = Annotated[str, StringConstraints(max_length=128)]
 Text = Annotated[str, StringConstraints(max_length=4096)]

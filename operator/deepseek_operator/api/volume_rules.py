@@ -14,7 +14,8 @@ from deepseek_operator.api.names import RUN_DIRECTORY, SHARED_MEMORY, VOLUME_PRE
 from deepseek_operator.api.rule import Rule
 
 if TYPE_CHECKING:
-    from deepseek_operator.api.resource import PodTemplate, Spec, Volume, VolumeMount
+    from deepseek_operator.api.pod_template import PodTemplate, Volume, VolumeMount
+    from deepseek_operator.api.resource import Spec
 
 _RESERVED: Final = (SHARED_MEMORY, RUN_DIRECTORY)
 _VOLUME: Final = "spec.podTemplate.volumes[]"

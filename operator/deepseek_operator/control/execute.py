@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from deepseek_operator.api import names
@@ -21,6 +21,7 @@ from deepseek_operator.control.client import (
 from deepseek_operator.control.leader import Elector, LeadershipLostError
 from deepseek_operator.control.limiter import WriteLimiter
 from deepseek_operator.control.metrics import WRITES
+from deepseek_operator.control.volumes import Volumes
 from deepseek_operator.lifecycle.actions import (
     Action,
     Apply,
@@ -40,7 +41,6 @@ from deepseek_operator.render.owner import Owner, group_labels
 
 logger = logging.getLogger(__name__)
 
-_HOSTNAME: Final = "kubernetes.io/hostname"
 COMPONENT: Final = "deepseek-operator"
 INVALID: Final = 422
 ALREADY_EXISTS: Final = "AlreadyExists"
@@ -75,6 +75,7 @@ class Executor:
         self._cache = cache
         self._elector = elector
         self._limiter = limiter
+        self._volumes = Volumes(client, cache, self._gate)
 
     async def write_status(self, deployment: DeploymentRecord, status: Mapping[str, Any]) -> DeploymentRecord:
         """PUT the status of exactly the version that was decided upon. Raises ConflictError when it moved on."""
@@ -113,7 +114,7 @@ class Executor:
         elif isinstance(action, DropPodGroup):
             await self._drop_pod_group(deployment, action)
         elif isinstance(action, DropLostClaims):
-            await self._drop_lost_claims(namespace, action)
+            await self._volumes.drop_lost_claims(namespace, action)
         elif isinstance(action, StartGroup):
             await self._start(deployment, action)
             logger.info(
@@ -183,30 +184,7 @@ class Executor:
             if error.reason != ALREADY_EXISTS:
                 raise
             if kind is kinds.VOLUME:
-                await self._free_volume(action.manifest["metadata"]["name"])
-
-    async def _free_volume(self, name: str) -> None:
-        """Let a volume of ours bind again whose claim was deleted, with its namespace perhaps.
-
-        The volume remembers the claim by UID and is Released for ever once that is gone; without the UID it waits for
-        the next claim of the name. The weights on the nodes stay.
-        """
-        volume = await self._client.get(kinds.VOLUME, None, name)
-        bound = volume["spec"].get("claimRef", {})
-        labels = volume["metadata"].get("labels", {})
-        if "uid" not in bound or labels.get(names.MANAGED_BY_LABEL) != names.MANAGED_BY:
-            return
-        try:
-            claim = await self._client.get(kinds.CLAIM, bound["namespace"], bound["name"])
-        except NotFoundError:
-            claim = {"metadata": {"uid": ""}}
-        if claim["metadata"]["uid"] == bound["uid"]:
-            return
-        logger.info("PersistentVolume %s: its claim %s is gone; it may bind again", name, bound["uid"])
-        await self._gate("free", kinds.VOLUME.kind)
-        version = {"resourceVersion": volume["metadata"]["resourceVersion"]}
-        patch = {"metadata": version, "spec": {"claimRef": {"uid": None, "resourceVersion": None}}}
-        await self._client.patch(kinds.VOLUME, None, name, patch, content_type=MERGE_PATCH)
+                await self._volumes.free(action.manifest["metadata"]["name"])
 
     async def _apply(
         self,
@@ -352,34 +330,6 @@ class Executor:
             await self._gate("delete", kind.kind)
             await self._client.delete(kind, deployment.namespace, action.name, uid=live["metadata"]["uid"])
 
-    async def _drop_lost_claims(self, namespace: str, action: DropLostClaims) -> None:
-        for name in action.claims:
-            try:
-                claim = await self._client.get(kinds.CLAIM, namespace, name)
-            except NotFoundError:
-                continue
-            if "deletionTimestamp" in claim["metadata"] or not await self._is_lost(claim, action.lost_nodes):
-                continue
-            logger.info("%s: claim %s is bound to a node that is gone; it is made anew", namespace, name)
-            await self._gate("delete", kinds.CLAIM.kind)
-            await self._client.delete(kinds.CLAIM, namespace, name, uid=claim["metadata"]["uid"])
-
-    async def _is_lost(self, claim: Mapping[str, Any], lost_nodes: Collection[str]) -> bool:
-        """Whether the claim's volume can be reached from no node that there is."""
-        volume = claim["spec"].get("volumeName")
-        if not volume:
-            return False
-        try:
-            hosts = hosts_of(await self._client.get(kinds.VOLUME, None, volume))
-        except NotFoundError:
-            return True
-        there = {
-            node.labels.get(_HOSTNAME, node.name)
-            for node in self._cache.nodes.values()
-            if node.ready or node.name not in lost_nodes
-        }
-        return bool(hosts) and not hosts & there
-
     async def _start(self, deployment: DeploymentRecord, action: StartGroup) -> None:
         async for page in self._client.pages(kinds.POD, namespace=deployment.namespace, selector=action.pod_selector):
             for pod in page["items"]:
@@ -407,22 +357,6 @@ class Executor:
         if not self._elector.leads:
             raise LeadershipLostError("not leading: nothing is written")
         WRITES.labels(action=action, kind=kind).inc()
-
-
-def hosts_of(volume: Mapping[str, Any]) -> set[str]:
-    """Host names that a PersistentVolume is tied to; empty for one that any node, or a whole zone, can reach."""
-    required = volume["spec"].get("nodeAffinity", {}).get("required", {})
-    found: set[str] = set()
-    for term in required.get("nodeSelectorTerms", ()):
-        named = [
-            set(each.get("values", ()))
-            for each in term.get("matchExpressions", ())
-            if each["key"] == _HOSTNAME and each["operator"] == "In"
-        ]
-        if not named:
-            return set()
-        found |= set.intersection(*named)
-    return found
 
 
 def is_owned(live: Mapping[str, Any], deployment: DeploymentRecord) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from deepseek_operator.api import names
 from deepseek_operator.api.config import OperatorConfig
-from deepseek_operator.api.resource import Toleration
+from deepseek_operator.api.operation import Toleration
 from deepseek_operator.catalog.types import Catalog
 from deepseek_operator.control import kinds, model_config
 from deepseek_operator.control.cache import Cache, Key

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deepseek_operator.api.resource import Recovery, Rollout, Scheduling, Spec
+from deepseek_operator.api.operation import Recovery, Rollout, Scheduling
+from deepseek_operator.api.resource import Spec
 from deepseek_operator.render.revision import RevisionContent, Workload
 
 STARTUP_SECONDS = 3600

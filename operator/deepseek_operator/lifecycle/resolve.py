@@ -17,8 +17,9 @@ from pydantic_core import ErrorDetails
 
 from deepseek_operator.api.config import OperatorConfig
 from deepseek_operator.api.names import revision_name
+from deepseek_operator.api.operation import Toleration
 from deepseek_operator.api.problems import InvalidInputError, Problem
-from deepseek_operator.api.resource import Spec, Toleration
+from deepseek_operator.api.resource import Spec
 from deepseek_operator.catalog.types import Catalog
 from deepseek_operator.lifecycle.outcome import NewSecrets, Outcome
 from deepseek_operator.lifecycle.planning import plan_spec, revision_of, with_own_model

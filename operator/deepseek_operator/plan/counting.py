@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
 
-from deepseek_operator.api.resource import Toleration
+from deepseek_operator.api.operation import Toleration
 from deepseek_operator.catalog.types import Accelerator, Catalog, Vendor
 from deepseek_operator.plan import identity, suitability
 from deepseek_operator.plan.identity import Labels, Reader

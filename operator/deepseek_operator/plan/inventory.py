@@ -27,7 +27,7 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any, Final
 
-from deepseek_operator.api.resource import Toleration
+from deepseek_operator.api.operation import Toleration
 from deepseek_operator.catalog.types import Accelerator, Catalog
 from deepseek_operator.plan import suitability
 from deepseek_operator.plan.counting import CountedNode, NodeCounter, Published, host_architecture

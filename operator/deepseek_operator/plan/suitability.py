@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
-from deepseek_operator.api.resource import Toleration
+from deepseek_operator.api.operation import Toleration
 from deepseek_operator.catalog.types import Accelerator, Vendor
 from deepseek_operator.plan import identity
 from deepseek_operator.plan.types import Node, NodeDevices, SkippedNode, Taint

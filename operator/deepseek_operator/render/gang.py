@@ -16,7 +16,7 @@ from deepseek_operator.api.names import group_name
 from deepseek_operator.render.owner import Owner, child, group_labels
 
 if TYPE_CHECKING:
-    from deepseek_operator.api.resource import Gang
+    from deepseek_operator.api.operation import Gang
     from deepseek_operator.render.revision import RevisionContent
 
 SCHEDULERS: Final[Mapping[str, str]] = {

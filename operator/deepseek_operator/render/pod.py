@@ -25,7 +25,9 @@ from deepseek_operator.render.weights_tool import containers as weights_containe
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from deepseek_operator.api.resource import Spec, Toleration, Volume
+    from deepseek_operator.api.operation import Toleration
+    from deepseek_operator.api.pod_template import Volume
+    from deepseek_operator.api.resource import Spec
     from deepseek_operator.engines.types import Launch
     from deepseek_operator.plan.types import Plan
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from deepseek_operator.api.resource import Toleration
+from deepseek_operator.api.operation import Toleration
 from deepseek_operator.catalog.load import load
 from deepseek_operator.plan.inventory import read_node, take_inventory
 from tests.unit.plan import nodes

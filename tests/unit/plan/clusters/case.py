@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from deepseek_operator.api.resource import Toleration
+from deepseek_operator.api.operation import Toleration
 from tests.unit.plan.labellers import ARM, amd, gfd, machine
 from tests.unit.plan.nodes import Manifest
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deepseek_operator.api.resource import Toleration
+from deepseek_operator.api.operation import Toleration
 from tests.unit.plan.clusters.case import H100_PRODUCT, Cluster, one
 from tests.unit.plan.labellers import (
     ARM,
