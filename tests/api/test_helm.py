@@ -182,7 +182,9 @@ def test_install_run_and_uninstall_keep_the_users_deployments(bare: Cluster, tmp
         ("delete", "persistentvolumes", False),
         ("create", "clusterrolebindings.rbac.authorization.k8s.io", False),
         ("list", "customresourcedefinitions.apiextensions.k8s.io", False),
-        ("get", "configmaps", False),
+        # A model of the user's own: spec.modelConfig.
+        ("get", "configmaps", True),
+        ("list", "configmaps", False),
     ],
 )
 def test_the_operator_may_do_what_it_needs_and_nothing_else(

@@ -363,7 +363,7 @@ _POD = "spec.template.spec"
 SERVER_SET: dict[str, set[str]] = {
     "secret": {"data"},  # random, and never printed
     "persistentvolume": {"spec.claimRef.resourceVersion", "spec.claimRef.uid", "spec.volumeMode"},
-    "persistentvolumeclaim": {"metadata.annotations", "spec.volumeMode"},
+    "persistentvolumeclaim": {"metadata.annotations.pv.kubernetes.io/bind-completed", "spec.volumeMode"},
     "service": {
         "spec.clusterIP",
         "spec.clusterIPs",
