@@ -46,7 +46,7 @@ def refused_flaws(spec: Spec, plan: Plan, catalog: Catalog) -> Iterator[Problem]
                 field="spec.engine.version",
                 reason="VulnerableRelease",
                 message=f"{plan.engine.name} {plan.engine.version} has {flaw.id}: {flaw.summary}; use {flaw.before} or "
-                f"later, or {flaw.remedy}",
+                f"later (with spec.engine.image where the catalogue has none for these accelerators), or {flaw.remedy}",
             )
 
 

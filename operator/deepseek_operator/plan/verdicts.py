@@ -12,6 +12,7 @@ from deepseek_operator.plan.footprint import GIB
 from deepseek_operator.plan.grounds import Question
 from deepseek_operator.plan.requests import requests
 from deepseek_operator.plan.suitability import told
+from deepseek_operator.plan.support import row_of
 from deepseek_operator.plan.types import Candidate, Inventory, MemoryFit
 
 _VISIBLE: Final = 0.001
@@ -127,6 +128,10 @@ def _of_engine(question: Question, best: Option) -> Iterator[str]:
     yield from unseen_needs(best.fabric, question.spec.pod_template.annotations, question.catalog)
     if not best.engine.image_verified:
         yield f"image {best.engine.image} was not seen published: {best.engine.image_source}"
+    row = row_of(best.engine.name, best.located.layout, question.catalog, architecture=best.hardware.architecture)
+    if row is not None and row.experimental:
+        where = f"{best.precision} on {best.hardware.architecture} in {question.engine.title}"
+        yield f"experimental: {where}: {row.experimental}"
     if question.spec.engine.image is not None and best.engine.version != best.release.version:
         yield f"memory is planned as for version {best.release.version}: {best.engine.version} is not in the catalogue"
     if best.fabric.carrier == "tcp" and best.layout.split.pipeline > 1:

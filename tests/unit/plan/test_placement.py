@@ -322,3 +322,11 @@ def test_what_is_remembered_of_one_spec_is_no_answer_to_another(make: Callable[.
     assert outcomes(MEANT_ALIKE, shared) == alone
     assert outcomes(MEANT_ALIKE[::-1], forgetful()) == alone[::-1]
     assert sum(isinstance(each, Plan) for each in alone) > 1
+
+
+def test_what_is_experimental_is_said_in_the_plan() -> None:
+    cluster = [nodes.a100(name) for name in "ab"]
+    made = plan_of(cluster, precision="fp8", engine={"name": "vllm"})
+    assert any(warning.startswith("experimental: fp8 on sm80 in vLLM") for warning in made.warnings)
+    made = plan_of([nodes.h200("a")], precision="fp8", engine={"name": "vllm"})
+    assert not any(warning.startswith("experimental") for warning in made.warnings)
