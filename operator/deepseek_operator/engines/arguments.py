@@ -125,7 +125,10 @@ def _unknown(field: str, name: str, flags: ReleaseFlags) -> _Finding:
         hint = f"; {', '.join(others)} {'has' if len(others) == 1 else 'have'} it"
     else:
         nearest = flags.nearest(name)
+        meant = flags.find(nearest) if nearest else None
+        remedy = owned.get(meant.name) if meant else None
         hint = f"; did you mean {nearest}?" if nearest else ""
+        hint += f" It is the operator's: {remedy}" if remedy else ""
     return _by_release(field, "UnknownArgument", f"{release} has no flag {name}{hint}")
 
 

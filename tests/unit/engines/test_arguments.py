@@ -205,3 +205,10 @@ def test_every_release_of_the_catalogue_has_its_own_list() -> None:
 def test_an_engine_without_lists_is_named() -> None:
     with pytest.raises(LookupError, match="none-such"):
         release_flags("none-such", "1")
+
+
+def test_a_misspelt_flag_of_the_operators_leads_to_the_field_at_once() -> None:
+    (problem,) = check_args(spec(engine={"args": ["--max-runing-requests", "64"]}), plan())
+    assert "did you mean --max-running-requests? It is the operator's: set spec.context.maxRunningRequests" in (
+        problem.message
+    )
