@@ -16,6 +16,7 @@ from deepseek_operator.api.problems import Problem
 from deepseek_operator.api.resource import Spec
 from deepseek_operator.catalog.types import Catalog
 from deepseek_operator.engines.environment import environment
+from deepseek_operator.engines.option import option
 from deepseek_operator.engines.release import model_arguments_of
 from deepseek_operator.engines.script import program
 from deepseek_operator.engines.types import Body, Commands, Health, ReportedMemory, Start
@@ -194,24 +195,24 @@ def _servers(plan: Plan) -> int:
 def _arguments(start: Start) -> Iterator[tuple[str, ...]]:
     """Arguments of every server after the model, a flag and its values at a time."""
     plan, spec = start.plan, start.spec
-    yield _option("--backend", "pytorch")
-    yield _option("--model-name", plan.served_name)
+    yield option("--backend", "pytorch")
+    yield option("--model-name", plan.served_name)
     if _servers(plan):
         # The servers listen on the pod's address, whatever they are told (launch_server.py get_host_ip).
-        yield _option("--server-port", SERVER_PORT)
+        yield option("--server-port", SERVER_PORT)
     else:
-        yield _option("--server-name", "0.0.0.0")  # noqa: S104 - probes and the Service reach the pod from outside
-        yield _option("--server-port", API_PORT)
+        yield option("--server-name", "0.0.0.0")  # noqa: S104 - probes and the Service reach the pod from outside
+        yield option("--server-port", API_PORT)
     yield from _split(plan)
-    yield _option("--session-len", plan.memory.context_length)
+    yield option("--session-len", plan.memory.context_length)
     if plan.memory.max_running_requests is not None:
         # Each server has the limit for itself.
-        yield _option("--max-batch-size", -(-plan.memory.max_running_requests // plan.parallelism.attention_data))
+        yield option("--max-batch-size", -(-plan.memory.max_running_requests // plan.parallelism.attention_data))
     if plan.precision == "bf16":
-        yield _option("--dtype", "bfloat16")
+        yield option("--dtype", "bfloat16")
     if plan.mtp:
-        yield _option("--speculative-algorithm", "deepseek_mtp")
-        yield _option("--speculative-num-draft-tokens", _DRAFTED_TOKENS)
+        yield option("--speculative-algorithm", "deepseek_mtp")
+        yield option("--speculative-num-draft-tokens", _DRAFTED_TOKENS)
     if spec.trust_remote_code:
         yield ("--trust-remote-code",)
     yield from _of_model(plan, start.catalog)
@@ -220,21 +221,15 @@ def _arguments(start: Start) -> Iterator[tuple[str, ...]]:
 def _split(plan: Plan) -> Iterator[tuple[str, ...]]:
     split = plan.parallelism
     if _servers(plan):
-        yield _option("--dp", split.attention_data)
-        yield _option("--ep", split.expert)
+        yield option("--dp", split.attention_data)
+        yield option("--ep", split.expert)
     else:
-        yield _option("--tp", split.tensor)
+        yield option("--tp", split.tensor)
     # Its own choice; the multiprocess executor is deprecated and known to hang (executor/__init__.py).
-    yield _option("--distributed-executor-backend", "ray" if plan.world_size > 1 else "uni")
+    yield option("--distributed-executor-backend", "ray" if plan.world_size > 1 else "uni")
 
 
 def _of_model(plan: Plan, catalog: Catalog) -> Iterator[tuple[str, ...]]:
     found = model_arguments_of(plan, catalog)
     if found is not None:
         yield found.arguments
-
-
-def _option(flag: str, value: str | int) -> tuple[str, ...]:
-    """A flag with its value; joined by ``=`` where argparse would take the value for another flag."""
-    text = str(value)
-    return (f"{flag}={text}",) if text.startswith("-") else (flag, text)

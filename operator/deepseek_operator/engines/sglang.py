@@ -15,6 +15,7 @@ from deepseek_operator.api.resource import Spec
 from deepseek_operator.catalog.types import Catalog
 from deepseek_operator.engines.environment import environment
 from deepseek_operator.engines.flags import release_flags
+from deepseek_operator.engines.option import option
 from deepseek_operator.engines.prometheus import samples
 from deepseek_operator.engines.release import release_of
 from deepseek_operator.engines.types import Body, Commands, Health, ReportedMemory, Start
@@ -152,10 +153,10 @@ def _place(plan: Plan, leader: str, *, rank: int) -> tuple[str, ...]:
 
 def _arguments(plan: Plan, spec: Spec, catalog: Catalog) -> Iterator[tuple[str, ...]]:
     """Arguments of every rank, a flag and its values at a time."""
-    yield _option("--model-path", plan.weights.path)
-    yield _option("--served-model-name", plan.served_name)
-    yield _option("--host", "0.0.0.0")  # noqa: S104 - probes and the Service reach the pod from outside
-    yield _option("--port", API_PORT)
+    yield option("--model-path", plan.weights.path)
+    yield option("--served-model-name", plan.served_name)
+    yield option("--host", "0.0.0.0")  # noqa: S104 - probes and the Service reach the pod from outside
+    yield option("--port", API_PORT)
     yield from _split(plan)
     yield from _memory(plan)
     yield from _precision(plan, catalog)
@@ -163,87 +164,81 @@ def _arguments(plan: Plan, spec: Spec, catalog: Catalog) -> Iterator[tuple[str, 
         yield from _speculation()
     if plan.torch_compile:
         yield ("--enable-torch-compile",)
-        yield _option("--torch-compile-max-bs", _TORCH_COMPILE_BATCH)
+        yield option("--torch-compile-max-bs", _TORCH_COMPILE_BATCH)
     device = catalog.vendors[plan.hardware.vendor].device
-    yield _option("--device", device)
+    yield option("--device", device)
     if device == "npu":
-        yield _option("--attention-backend", "ascend")
+        yield option("--attention-backend", "ascend")
     if spec.trust_remote_code:
         yield ("--trust-remote-code",)
     parsers = catalog.models[plan.model].parsers
     if parsers.reasoning is not None:
-        yield _option("--reasoning-parser", parsers.reasoning)
+        yield option("--reasoning-parser", parsers.reasoning)
     if parsers.tool_call is not None:
-        yield _option("--tool-call-parser", parsers.tool_call)
-    yield _option("--dist-timeout", _DIST_TIMEOUT_SECONDS)
-    yield _option("--watchdog-timeout", _WATCHDOG_SECONDS_ASCEND if device == "npu" else _WATCHDOG_SECONDS)
+        yield option("--tool-call-parser", parsers.tool_call)
+    yield option("--dist-timeout", _DIST_TIMEOUT_SECONDS)
+    yield option("--watchdog-timeout", _WATCHDOG_SECONDS_ASCEND if device == "npu" else _WATCHDOG_SECONDS)
     yield ("--enable-metrics",)
 
 
 def _split(plan: Plan) -> Iterator[tuple[str, ...]]:
     split = plan.parallelism
-    yield _option("--tp-size", split.tensor)
-    yield _option("--pp-size", split.pipeline)
-    yield _option("--ep-size", split.expert)
+    yield option("--tp-size", split.tensor)
+    yield option("--pp-size", split.pipeline)
+    yield option("--ep-size", split.expert)
     if plan.spread.deepep:
         yield from _spread(plan)
     if split.attention_data == 1:
         return
     if release_flags("sglang", plan.engine.version).find("--attn-dp-size"):
-        yield _option("--attn-dp-size", split.attention_data)
+        yield option("--attn-dp-size", split.attention_data)
     else:
         # Before --attn-dp-size, --dp-size counted attention's ranks under this switch.
-        yield _option("--dp-size", split.attention_data)
+        yield option("--dp-size", split.attention_data)
         yield ("--enable-dp-attention",)
 
 
 def _spread(plan: Plan) -> Iterator[tuple[str, ...]]:
     """SGLang's recipe of large expert parallelism: dense layers and, with DP attention, the output head stay whole."""
-    yield _option("--moe-a2a-backend", "deepep")
-    yield _option("--deepep-mode", "auto")
-    yield _option("--moe-dense-tp-size", 1)
+    yield option("--moe-a2a-backend", "deepep")
+    yield option("--deepep-mode", "auto")
+    yield option("--moe-dense-tp-size", 1)
     if plan.parallelism.attention_data > 1:
         yield ("--enable-dp-lm-head",)
     if plan.spread.redundant:
         yield ("--enable-eplb",)
-        yield _option("--ep-num-redundant-experts", plan.spread.redundant)
+        yield option("--ep-num-redundant-experts", plan.spread.redundant)
 
 
 def _memory(plan: Plan) -> Iterator[tuple[str, ...]]:
     memory = plan.memory
-    yield _option("--mem-fraction-static", f"{memory.mem_fraction:.3f}")
-    yield _option("--cuda-graph-max-bs-decode", memory.graph_max_batch)
-    yield _option("--chunked-prefill-size", memory.chunked_prefill)
-    yield _option("--context-length", memory.context_length)
+    yield option("--mem-fraction-static", f"{memory.mem_fraction:.3f}")
+    yield option("--cuda-graph-max-bs-decode", memory.graph_max_batch)
+    yield option("--chunked-prefill-size", memory.chunked_prefill)
+    yield option("--context-length", memory.context_length)
     requests = memory.max_running_requests or (_MTP_REQUESTS if plan.mtp else None)
     if plan.spread.deepep:
         most = dispatched_requests(mtp=plan.mtp) * plan.parallelism.attention_data
         requests = min(requests or most, most)
     if requests is not None:
-        yield _option("--max-running-requests", requests)
+        yield option("--max-running-requests", requests)
 
 
 def _precision(plan: Plan, catalog: Catalog) -> Iterator[tuple[str, ...]]:
     """What the checkpoint's own configuration does not say: SGLang reads most methods out of it."""
     if plan.precision == "bf16":
-        yield _option("--dtype", "bfloat16")
+        yield option("--dtype", "bfloat16")
     arguments = catalog.layouts[plan.weights.layout].arguments
     yield from zip(arguments[::2], arguments[1::2], strict=True)
-    yield _option("--kv-cache-dtype", _KV_DTYPES[plan.kv_cache_precision])
+    yield option("--kv-cache-dtype", _KV_DTYPES[plan.kv_cache_precision])
 
 
 def _speculation() -> Iterator[tuple[str, ...]]:
     """All of it or nothing: SGLang asserts when some of the three numbers are given without the steps."""
-    yield _option("--speculative-algorithm", "EAGLE")
-    yield _option("--speculative-num-steps", 3)
-    yield _option("--speculative-eagle-topk", 1)
-    yield _option("--speculative-num-draft-tokens", 4)
-
-
-def _option(flag: str, value: str | int) -> tuple[str, ...]:
-    """A flag with its value; joined by ``=`` where argparse would take the value for another flag."""
-    text = str(value)
-    return (f"{flag}={text}",) if text.startswith("-") else (flag, text)
+    yield option("--speculative-algorithm", "EAGLE")
+    yield option("--speculative-num-steps", 3)
+    yield option("--speculative-eagle-topk", 1)
+    yield option("--speculative-num-draft-tokens", 4)
 
 
 def _chat_template(plan: Plan, catalog: Catalog) -> str | None:

@@ -21,6 +21,7 @@ from deepseek_operator.catalog.engine_types import ModelArguments
 from deepseek_operator.catalog.types import Catalog
 from deepseek_operator.engines.environment import environment
 from deepseek_operator.engines.flags import release_flags
+from deepseek_operator.engines.option import option
 from deepseek_operator.engines.prometheus import samples
 from deepseek_operator.engines.release import chat_template_of, model_arguments_of
 from deepseek_operator.engines.types import Body, Commands, Health, ReportedMemory, Start
@@ -194,52 +195,52 @@ def _place(plan: Plan, *, rank: int) -> tuple[str, ...]:
 
 def _arguments(plan: Plan, spec: Spec, catalog: Catalog) -> Iterator[tuple[str, ...]]:
     """Arguments of every rank after the model, a flag and its values at a time."""
-    yield _option("--served-model-name", plan.served_name)
-    yield _option("--host", "0.0.0.0")  # noqa: S104 - probes and the Service reach the pod from outside
-    yield _option("--port", API_PORT)
+    yield option("--served-model-name", plan.served_name)
+    yield option("--host", "0.0.0.0")  # noqa: S104 - probes and the Service reach the pod from outside
+    yield option("--port", API_PORT)
     yield from _split(plan, on_ray=_on_ray(spec))
     yield from _memory(plan)
     if plan.precision == "bf16":
-        yield _option("--dtype", "bfloat16")
+        yield option("--dtype", "bfloat16")
     yield from _of_layout(plan, catalog)
-    yield _option("--kv-cache-dtype", _KV_DTYPES[plan.kv_cache_precision])
+    yield option("--kv-cache-dtype", _KV_DTYPES[plan.kv_cache_precision])
     if plan.mtp:
-        yield _option("--speculative-config", json.dumps(_DRAFT, separators=(",", ":")))
+        yield option("--speculative-config", json.dumps(_DRAFT, separators=(",", ":")))
     if spec.trust_remote_code:
         yield ("--trust-remote-code",)
     yield from _of_model(model_arguments_of(plan, catalog))
-    yield _option("--distributed-timeout-seconds", _DISTRIBUTED_TIMEOUT_SECONDS)
+    yield option("--distributed-timeout-seconds", _DISTRIBUTED_TIMEOUT_SECONDS)
 
 
 def _split(plan: Plan, *, on_ray: bool) -> Iterator[tuple[str, ...]]:
     split = plan.parallelism
-    yield _option("--tensor-parallel-size", split.tensor // split.attention_data)
-    yield _option("--pipeline-parallel-size", split.pipeline)
+    yield option("--tensor-parallel-size", split.tensor // split.attention_data)
+    yield option("--pipeline-parallel-size", split.pipeline)
     if split.attention_data > 1:
-        yield _option("--data-parallel-size", split.attention_data)
+        yield option("--data-parallel-size", split.attention_data)
     if _cores_elsewhere(plan):
-        yield _option("--data-parallel-rpc-port", DATA_PORT)
+        yield option("--data-parallel-rpc-port", DATA_PORT)
     if split.expert > 1:
         yield ("--enable-expert-parallel",)
     if on_ray:
-        yield _option("--distributed-executor-backend", "ray")
+        yield option("--distributed-executor-backend", "ray")
     elif plan.world_size > 1:
         # vLLM would choose by what it finds installed, and on ROCm without looking at the number of devices.
-        yield _option("--distributed-executor-backend", "mp")
+        yield option("--distributed-executor-backend", "mp")
 
 
 def _memory(plan: Plan) -> Iterator[tuple[str, ...]]:
     memory = plan.memory
-    yield _option("--gpu-memory-utilization", f"{memory.mem_fraction:.3f}")
-    yield _option("--max-model-len", memory.context_length)
+    yield option("--gpu-memory-utilization", f"{memory.mem_fraction:.3f}")
+    yield option("--max-model-len", memory.context_length)
     requests = None
     if memory.max_running_requests is not None:
         # Each engine core has the limit for itself.
         requests = -(-memory.max_running_requests // plan.parallelism.attention_data)
     # config/scheduler.py: a batch takes a token of every running request at least.
-    yield _option("--max-num-batched-tokens", max(memory.chunked_prefill, requests or 0))
+    yield option("--max-num-batched-tokens", max(memory.chunked_prefill, requests or 0))
     if requests is not None:
-        yield _option("--max-num-seqs", requests)
+        yield option("--max-num-seqs", requests)
 
 
 def _of_layout(plan: Plan, catalog: Catalog) -> Iterator[tuple[str, ...]]:
@@ -267,9 +268,3 @@ def _shared_out(plan: Plan, words: Sequence[str]) -> tuple[tuple[str, ...], tupl
             chosen = leader_only if flag is not None and flag.name in _LEADER_ONLY else everywhere
         chosen.append(word)
     return tuple(everywhere), tuple(leader_only)
-
-
-def _option(flag: str, value: str | int) -> tuple[str, ...]:
-    """A flag with its value; joined by ``=`` where argparse would take the value for another flag."""
-    text = str(value)
-    return (f"{flag}={text}",) if text.startswith("-") else (flag, text)
